@@ -1,0 +1,1 @@
+"""Perennial's core: every stage of the loop, free of Airflow."""

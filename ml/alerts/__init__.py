@@ -1,0 +1,1 @@
+"""Telling people: events and the mailbox."""

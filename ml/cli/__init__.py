@@ -1,0 +1,1 @@
+"""The `perennial` command, one file per command group."""

@@ -1,0 +1,1 @@
+"""Challenger against champion on evidence: metrics, paired tests, baselines, the gate."""

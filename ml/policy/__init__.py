@@ -1,0 +1,1 @@
+"""When to retrain: what a drift check leads to."""

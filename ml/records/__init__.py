@@ -1,0 +1,1 @@
+"""Frozen results that travel between stages, to and from JSON with a version."""

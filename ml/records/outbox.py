@@ -1,0 +1,49 @@
+"""The outbox: a replica's durable log of what it answered and refused, as both its writer and its reader see it.
+
+One SQLite file per replica, ``{var}/outbox/{outbox_id}.sqlite``, in WAL mode. Rows are appended in the transaction
+that precedes the reply; the ingester reads them in order of ``seq`` and deletes what the lake has confirmed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS captured (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    use_case TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    received_at REAL NOT NULL,
+    payload BLOB NOT NULL
+) STRICT
+"""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One row of the outbox.
+
+    Attributes
+    ----------
+    seq
+        Position in this outbox; ascending, never used twice.
+    kind
+        ``request`` (an answered or refused row) or ``label``.
+    received_at
+        Wall clock, seconds since the epoch, UTC.
+    payload
+        JSON. For ``request``: ``{"id", "event_time" (ISO 8601) or null, "model_version" or null, "code", "detail",
+        "class" or null, "probability" or null (of "class"), "probabilities" [in order of class names] or null,
+        "features" {name: value} or null, "raw" text or null}``; ``features`` is null and ``raw`` holds the first
+        2,000 characters when the row could not be understood. For ``label``: ``{"id", "class", "known_at" (ISO 8601)
+        or null, "source"}``.
+    """
+
+    seq: int
+    use_case: str
+    kind: Literal["request", "label"]
+    request_id: str
+    received_at: float
+    payload: bytes

@@ -1,0 +1,111 @@
+"""What is served: the packaged model and the release manifest that names it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ml.records.base import Record, UtcTime
+
+
+class GoldenRow(Record):
+    """One input with the answer that the packaged model gave when it was made.
+
+    Attributes
+    ----------
+    row
+        Feature values in file order; None is missing.
+    probabilities
+        In the order of the package's classes.
+    """
+
+    row: tuple[float | str | None, ...]
+    label: str
+    probabilities: tuple[float, ...]
+
+
+class Package(Record):
+    """Everything a replica needs beside the graph itself.
+
+    The graph has input ``numbers`` (float32, ``(n_rows, n_numbers)``, NaN is missing, booleans 0 and 1) and input
+    ``categories`` (text, ``(n_rows, n_categories)``, ``""`` is missing), each only if it has columns; output
+    ``label`` (text, ``(n_rows,)``) and ``probabilities`` (float32, ``(n_rows, n_classes)``).
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the graph's bytes, 64 hex digits.
+    classes
+        Names in the order of the probability columns.
+    tolerance
+        Largest difference of a probability that a golden row may show on another machine.
+    """
+
+    use_case: str
+    use_case_hash: str
+    digest: str
+    size_bytes: int
+    numbers: tuple[str, ...]
+    categories: tuple[str, ...]
+    classes: tuple[str, ...]
+    golden_rows: tuple[GoldenRow, ...]
+    tolerance: float = 1e-4
+    libraries: dict[str, str]
+
+
+class ReleaseManifest(Record):
+    """What the scoring replicas should serve; the truth, where the registry's alias is the wish.
+
+    Attributes
+    ----------
+    sequence
+        Grows by one with every release of the use case; replicas ignore an older one.
+    model_version
+        Version in the registry.
+    artifact
+        Folder of ``model.onnx`` and ``package.json``, relative to the use case's release folder.
+    previous
+        The version that served before, for a roll back.
+    """
+
+    use_case: str
+    sequence: int
+    model_name: str
+    model_version: int
+    digest: str
+    package_digest: str
+    artifact: str
+    released_at: UtcTime
+    previous: int | None
+    reason: str
+
+
+class ReplicaStatus(Record):
+    """What a replica says about one use case at ``GET /status``.
+
+    Attributes
+    ----------
+    state
+        ``serving``, ``waiting`` (no release yet) or ``degraded`` (the wanted release failed; the old one serves).
+    problem
+        Why the wanted release is not the served one.
+    """
+
+    use_case: str
+    state: Literal["serving", "waiting", "degraded"]
+    model_version: int | None
+    digest: str | None
+    sequence: int | None
+    wanted_sequence: int | None
+    code: int | None = None
+    problem: str = ""
+
+
+class ReleaseOutcome(Record):
+    """How a release ended: confirmed by the replicas, rolled back, or nothing to do."""
+
+    use_case: str
+    outcome: Literal["confirmed", "rolled_back", "unchanged"]
+    wanted_version: int
+    served_version: int | None
+    reason: str
+    seconds: float

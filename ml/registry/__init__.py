@@ -1,0 +1,1 @@
+"""The port to the model registry, and the releases that the scoring replicas serve."""

@@ -1,0 +1,1 @@
+"""The scoring service: one small process, its answers durable before they leave."""

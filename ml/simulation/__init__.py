@@ -1,0 +1,1 @@
+"""Real data replayed as live traffic."""

@@ -1,0 +1,1 @@
+"""The lake (Delta tables), the control database, and ingestion of the outboxes."""

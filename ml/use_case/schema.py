@@ -1,0 +1,215 @@
+"""What a use case file may say, and its defaults.
+
+Every model is frozen and refuses unknown keys. Numbers carry their unit in the name or the description;
+the description of each field is what the published JSON Schema shows in an editor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ml.use_case.duration import Duration, parse_duration
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(_Section):
+    """One input column: its type, unit, range and whether it may be missing."""
+
+    type: Literal["number", "category", "boolean"]
+    unit: str = Field(default="", description="for people and reports")
+    range: tuple[float, float] | None = Field(default=None, description="allowed lowest and highest value")
+    values: tuple[str, ...] | None = Field(default=None, description="allowed categories")
+    nullable: bool = Field(default=False, description="missing values are imputed inside the model's graph")
+
+    @model_validator(mode="after")
+    def _range_and_values_fit_the_type(self) -> Self:
+        if self.range is not None and self.type != "number":
+            raise ValueError(f"range belongs to type number, got type {self.type}")
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range must be [lowest, highest], got {list(self.range)}")
+        if self.values is not None and self.type != "category":
+            raise ValueError(f"values belong to type category, got type {self.type}")
+        return self
+
+
+class Target(_Section):
+    """The column to predict, its classes, and how late its truth is known."""
+
+    column: str
+    classes: dict[str, str] = Field(description="value in the data: name of the class", min_length=2)
+    positive: str | None = Field(default=None, description="name of the class that counts as positive")
+    horizon: Duration = Field(default=parse_duration("0s"), description="from event time to the predicted moment")
+    maturity: Duration = Field(default=parse_duration("0s"), description="from event time until the truth is known")
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Self:
+        names = tuple(self.classes.values())
+        if len(set(names)) != len(names):
+            raise ValueError(f"class names must differ, got {list(names)}")
+        if self.positive is not None and self.positive not in names:
+            raise ValueError(f"positive must be one of {list(names)}, got {self.positive!r}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, sorted: the order of probability columns everywhere."""
+        return tuple(sorted(self.classes.values()))
+
+
+class Baselines(_Section):
+    """Trivial predictors that a challenger must beat."""
+
+    persistence: str | None = Field(
+        default=None, description="column whose present value, read by target.classes, is the forecast"
+    )
+    majority: bool = True
+
+
+class History(_Section):
+    """The training data that exists before any traffic."""
+
+    file: Path = Field(description="CSV or Parquet, relative to the installation's home")
+    until: UtcTime | None = Field(default=None, description="event times from here on are not history")
+
+
+class Candidate(_Section):
+    """One estimator to try: a built-in name, or an import path, with parameters."""
+
+    estimator: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Training(_Section):
+    """Where training data comes from, how it is split by time, and what is tried on it."""
+
+    history: History
+    strategy: Literal["all_history", "sliding_window"] = "all_history"
+    sliding_window: Duration | None = Field(default=None, description="length kept by strategy sliding_window")
+    candidates: dict[Name, Candidate] = Field(
+        default_factory=lambda: {
+            name: Candidate(estimator=name) for name in ("logistic_regression", "random_forest", "gradient_boosting")
+        },
+        min_length=1,
+    )
+    validation: Duration = Field(default=parse_duration("14d"), description="newest part of the fit that chooses")
+    holdout: Duration = Field(default=parse_duration("7d"), description="newest rows, trained on by nobody")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sliding_window_has_a_length(self) -> Self:
+        if (self.strategy == "sliding_window") != (self.sliding_window is not None):
+            raise ValueError("strategy sliding_window and the key sliding_window (a length) go together")
+        return self
+
+
+class Monitoring(_Section):
+    """When and how live data is compared with the champion's reference."""
+
+    schedule: str = Field(default="0 0 * * 1", description="cron, UTC")
+    window: Duration = parse_duration("7d")
+    statistic: Literal["psi", "jensen_shannon"] = Field(default="psi", description="per column; averaged over columns")
+    threshold: float = Field(gt=0, description="drift is a score above it; `perennial use-case calibrate` proposes one")
+    false_alarm_budget: float = Field(default=0.05, gt=0, lt=1, description="share of stationary checks that may alarm")
+    minimum_rows: int = Field(default=100, ge=1, description="fewer live rows are undecidable")
+
+
+class Retraining(_Section):
+    """When drift leads to a retraining, and who has the last word."""
+
+    minimum_labelled: int = Field(default=200, ge=1, description="labelled live rows since the champion's data ends")
+    cool_down: Duration = parse_duration("14d")
+    mode: Literal["automatic", "review"] = "automatic"
+
+
+class Gate(_Section):
+    """What a challenger must show."""
+
+    metric: Literal["log_loss", "brier"] = "log_loss"
+    level: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of the paired test")
+    margin: float = Field(default=0.0, ge=0, description="smallest improvement of the metric that counts")
+    block: Duration = Field(default=parse_duration("1d"), description="rows of one block stay together in resampling")
+    resamples: int = Field(default=2000, ge=200)
+    minimum_rows: int = Field(default=100, ge=1, description="fewer labelled hold-out rows are undecidable")
+    parity_flips: int = Field(default=0, ge=0, description="decisions in which ONNX may differ from scikit-learn")
+
+
+class Serving(_Section):
+    """What the scoring service does with rows that are not as declared."""
+
+    missing: Literal["impute", "refuse"] = Field(default="impute", description="for nullable features")
+    out_of_range: Literal["refuse", "accept"] = "refuse"
+    unknown_category: Literal["refuse", "accept"] = "refuse"
+
+
+class Retention(_Section):
+    """How long raw rows are kept in the lake."""
+
+    requests: Duration = parse_duration("730d")
+
+
+class UseCase(_Section):
+    """One prediction task with its columns and policies.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        The content is not allowed; :func:`ml.use_case.load` turns it into one error with dotted paths.
+    """
+
+    name: Name
+    description: str = ""
+    owner: str = ""
+    goal: str = ""
+    task: Literal["binary_classification", "multiclass_classification"]
+    time_column: str
+    entity_columns: tuple[str, ...] = ()
+    features: dict[str, Feature] = Field(min_length=1)
+    target: Target
+    baselines: Baselines = Baselines()
+    training: Training
+    monitoring: Monitoring
+    retraining: Retraining = Retraining()
+    gate: Gate = Gate()
+    serving: Serving = Serving()
+    retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if self.target.column in self.features:
+            raise ValueError(f"target.column {self.target.column!r} must not be a feature")
+        if self.task == "binary_classification" and len(self.target.classes) != 2:
+            raise ValueError(f"task binary_classification has 2 classes, target.classes has {len(self.target.classes)}")
+        if self.baselines.persistence is not None and self.baselines.persistence not in self.features:
+            raise ValueError(f"baselines.persistence must be one of features, got {self.baselines.persistence!r}")
+        return self
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Features that enter the graph as float32, in file order; booleans are 0 and 1."""
+        return tuple(name for name, f in self.features.items() if f.type != "category")
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Features that enter the graph as text, in file order."""
+        return tuple(name for name, f in self.features.items() if f.type == "category")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the whole content with defaults, 64 hex digits; written into every artifact."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
