@@ -192,3 +192,21 @@ class GateDecision(Record):
     holdout: Window
     rules: tuple[RuleResult, ...]
     reasons: tuple[str, ...]
+
+
+class RetrainOutcome(Record):
+    """How a request for a retraining ended; a rejected challenger or too little data is an answer, too.
+
+    Attributes
+    ----------
+    outcome
+        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``.
+    challenger_version
+        Version in the registry; None when nothing was trained.
+    """
+
+    request: RetrainRequest
+    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data"]
+    challenger_version: int | None
+    champion_version: int | None
+    reasons: tuple[str, ...]
