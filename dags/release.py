@@ -1,0 +1,36 @@
+"""One `{use_case}.release` DAG per use case: the registry's wish becomes what the replicas serve, or is taken back."""
+
+from airflow.sdk import DAG, Label, TriggerRule, task
+
+from ml.settings import settings
+from ml.use_case import UseCase, load_all
+from plugins.perennial import assets
+from plugins.perennial import release_tasks as stage
+from plugins.perennial.dag_options import dag_options
+
+TEXT = """Brings the version with the alias `champion` into service, proves that it serves, or rolls back.
+
+Runs when the alias moves, or by hand. The artifact is checked by digest and by its golden rows before any replica
+sees it; replicas load the new model beside the old one and swap under traffic."""
+
+EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification or confirmation may lead here
+
+
+def release(use_case: UseCase) -> DAG:
+    """The release DAG of one use case."""
+    name = use_case.name
+    with DAG(**dag_options(use_case, "release", schedule=[assets.champion(name)], text=TEXT, params={})) as dag:
+        staged = task(stage.stage)(name)
+        verified = task.branch(stage.verify)(name, staged)
+        switched = task(stage.switch)(name, staged)
+        confirmed = task.branch(stage.confirm)(name, switched)
+        roll_back = task(stage.roll_back, trigger_rule=EITHER_WAY)(name, staged)
+        verified >> Label("sound") >> switched
+        verified >> Label("refused") >> roll_back
+        confirmed >> Label("replicas serve it") >> task(stage.served)(name, staged)
+        confirmed >> Label("replicas do not") >> roll_back
+    return dag
+
+
+for found in load_all(settings().use_cases).values():
+    globals()[f"{found.name}_release"] = release(found)

@@ -1,0 +1,1 @@
+"""Airflow's plugins folder; everything of ours is in `plugins.perennial`."""

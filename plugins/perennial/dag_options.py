@@ -1,0 +1,76 @@
+"""What the DAGs of a use case have in common: names, tags, texts, forms, retries."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+
+from ml.use_case import UseCase
+
+#: A service that is away may come back; anything else would fail again.
+RETRY_WHAT_MAY_PASS = ExceptionRetryPolicy(
+    rules=[RetryRule(exception="ml.errors.ServiceAway", action=RetryAction.RETRY, retry_delay=timedelta(seconds=5))],
+    default=RetryAction.FAIL,
+)
+
+AS_OF = Param(
+    None,
+    type=["null", "string"],
+    format="date-time",
+    title="As of",
+    description="Virtual now, UTC: nothing that became known later is used. Empty: the run's own time.",
+)
+
+
+def monitor_params() -> dict[str, Param]:
+    """Form of the monitor DAG."""
+    return {"as_of": AS_OF}
+
+
+def retrain_params() -> dict[str, Param]:
+    """Form of the retrain DAG: reason, data window, force."""
+    return {
+        "reason": Param(
+            "manual retraining", type="string", minLength=3, title="Reason", description="Kept with the model version."
+        ),
+        "as_of": AS_OF,
+        "since": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="Live data since",
+            description="Live rows before it are left out. Empty: all live rows.",
+            section="Data window",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Force",
+            description="Train although there are few new labels. The gate is never skipped.",
+            section="Data window",
+        ),
+    }
+
+
+def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:
+    """Keyword arguments of ``DAG`` for one use case and one file; ``dag_id`` is ``{use_case}.{file}``."""
+    return {
+        "dag_id": f"{use_case.name}.{file}",
+        "dag_display_name": f"{use_case.name} · {file}",
+        "description": text.strip().splitlines()[0],
+        "doc_md": f"{text}\n\n**{use_case.name}**: {use_case.description}\n\nOwner: {use_case.owner or 'not named'}",
+        "schedule": schedule,
+        "start_date": datetime(2013, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 4,
+        "params": params,
+        "tags": ["perennial", use_case.name, file],
+        "default_args": {
+            "owner": use_case.owner or "perennial",
+            "retries": 2,
+            "retry_delay": timedelta(seconds=5),
+            "retry_policy": RETRY_WHAT_MAY_PASS,
+        },
+    }

@@ -1,0 +1,236 @@
+"""Bodies of the retrain DAG's tasks: a request becomes a challenger, and evidence decides about it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from plugins.perennial import assets
+from plugins.perennial.monitor_tasks import as_of
+from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
+
+#: A run that was killed gives its lease back by itself after this long.
+LEASE = timedelta(minutes=30)
+
+
+def claim(name: str, **context: Any) -> str:
+    """Take the use case's retraining lease; a second trigger meanwhile is skipped. Returns the request as JSON."""
+    bench, request = open_workbench(name), _request(name, context)
+    if not bench.control.acquire_lease(_lease(name), context["run_id"], now=wall_clock(), ttl=LEASE):
+        raise AirflowSkipException(f"another retraining of {name} is running")
+    if bench.control.find("retrain", request.key) is not None:
+        bench.control.release_lease(_lease(name), context["run_id"])
+        raise AirflowSkipException(f"request {request.key} was answered already")
+    return request.model_dump_json()
+
+
+def assemble(name: str, request: str) -> str:
+    """Earlier training data and labelled live data become one version, split by time; returns it as JSON."""
+    from ml.records.decision import RetrainRequest
+    from ml.training.assemble import InsufficientData
+    from ml.training.assemble import assemble as assemble_rows
+
+    bench, wanted = open_workbench(name), RetrainRequest.model_validate_json(request)
+    champion = bench.registry.champion(name)
+    try:
+        training_set = assemble_rows(
+            bench.use_case,
+            wanted,
+            lake=bench.lake,
+            home=bench.settings.home,
+            champion_version=champion.version if champion else None,
+            champion_watermark=champion.watermark if champion else None,
+        )
+    except InsufficientData as answer:
+        _conclude(
+            bench,
+            wanted,
+            "insufficient_data",
+            challenger=None,
+            champion=champion.version if champion else None,
+            reasons=(str(answer),),
+        )
+        raise AirflowSkipException(str(answer)) from answer
+    return training_set.model_dump_json()
+
+
+def check_data(name: str, training_set: str) -> str:
+    """Schema, ranges, duplicates, classes and time order of every part; passes the set on when all hold."""
+    from ml.training.check import check_data as check_rows
+
+    bench, assembled = open_workbench(name), _training_set(training_set)
+    for rule in check_rows(bench.lake.read_training(assembled.data_version), bench.use_case):
+        print(f"{rule.verdict:12} {rule.name}: {rule.detail}")
+    run = bench.registry.start_run(assembled, use_case=bench.use_case)
+    print(f"MLflow run {run}")
+    return training_set
+
+
+def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
+    """Fit one candidate on the fit rows and score it on the validation rows; returns the result as JSON."""
+    from ml.training.fit import fit_candidate
+
+    context["candidate"] = candidate  # names the mapped task in the UI
+    bench, assembled = open_workbench(name), _training_set(training_set)
+    frame = bench.lake.read_training(assembled.data_version)
+    result = fit_candidate(candidate, frame, assembled, bench.use_case)
+    run = bench.registry.start_run(assembled, use_case=bench.use_case)
+    bench.registry.log_candidate(run, result, bench.use_case.training.candidates[candidate].parameters)
+    return result.model_dump_json()
+
+
+def choose(results: list[str]) -> str:
+    """The candidate with the lowest validation loss; returns the choice as JSON."""
+    from ml.records.decision import CandidateResult
+    from ml.training.fit import choose as choose_candidate
+
+    return choose_candidate(tuple(CandidateResult.model_validate_json(r) for r in results)).model_dump_json()
+
+
+def package(name: str, training_set: str, choice: str) -> str:
+    """Refit the choice, export it to ONNX, prove parity, register it; returns the challenger as JSON."""
+    from ml.drift.reference import build_reference
+    from ml.records.decision import Challenger, Choice
+    from ml.training.package import package as package_model
+
+    bench, assembled = open_workbench(name), _training_set(training_set)
+    chosen = Choice.model_validate_json(choice)
+    frame = bench.lake.read_training(assembled.data_version)
+    folder = bench.run_folder(assembled.request.key) / "package"
+    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder)
+    trained = frame[frame["part"] != "holdout"]
+    build_reference(trained, bench.use_case, fingerprint=assembled.fingerprint).write(folder / "reference_profile.json")
+    parity.write(folder / "parity.json")
+    run = bench.registry.start_run(assembled, use_case=bench.use_case)
+    version = bench.registry.register(
+        run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
+    )
+    return Challenger(version=version.version, training_set=assembled).model_dump_json()
+
+
+def evaluate(name: str, challenger: str) -> str:
+    """Challenger against champion on rows that neither trained on; recorded with reasons, yes or no."""
+    from ml.evaluation.evidence import collect_evidence
+    from ml.evaluation.gate import decide_gate
+    from ml.records.decision import Parity
+
+    bench, entry = open_workbench(name), _challenger(challenger)
+    champion = bench.registry.champion(name)
+    folder = bench.run_folder(entry.training_set.request.key)
+    evidence = collect_evidence(
+        bench.use_case,
+        bench.lake.read_training(entry.training_set.data_version),
+        training_set=entry.training_set,
+        challenger_version=entry.version,
+        challenger=folder / "package",
+        parity=Parity.read(folder / "package" / "parity.json"),
+        champion_version=champion.version if champion else None,
+        champion=bench.registry.download(champion, folder / "champion") if champion else None,
+        champion_watermark=champion.watermark if champion else None,
+    )
+    decision = decide_gate(evidence, bench.use_case)
+    bench.registry.record_gate(bench.registry.version(name, entry.version), decision)
+    when = entry.training_set.request.as_of
+    bench.control.record("gate", f"{name}/{entry.version}", decision, use_case=name, as_of=when, now=wall_clock())
+    print(decision.model_dump_json(indent=1))
+    return decision.decision
+
+
+def promote(name: str, challenger: str, *, outlet_events: Any) -> None:
+    """Move the registry's alias to the challenger and say so to the release DAG."""
+    bench, entry = open_workbench(name), _challenger(challenger)
+    bench.registry.move_champion(name, entry.version)
+    _conclude_by_gate(bench, entry, "promoted")
+    outlet_events[assets.champion(name)].extra = {
+        "version": entry.version,
+        "request": entry.training_set.request.key,
+    }
+
+
+def reject(name: str, challenger: str) -> None:
+    """Keep the champion; the challenger stays in the registry with the reasons."""
+    _conclude_by_gate(open_workbench(name), _challenger(challenger), "rejected")
+
+
+def give_back(name: str, **context: Any) -> None:
+    """Give the lease back, whatever happened."""
+    open_workbench(name).control.release_lease(_lease(name), context["run_id"])
+
+
+def review_body(name: str) -> str:
+    """Text of the review task: where the evidence is."""
+    return (
+        f"Approve the challenger of **{name}**? Its evidence is in the MLflow registry, model `{name}`, newest version."
+    )
+
+
+def _request(name: str, context: dict[str, Any]) -> Any:
+    from ml.records.decision import RetrainRequest
+
+    events = [event for found in context["triggering_asset_events"].values() for event in found]
+    if events:
+        return RetrainRequest.model_validate(events[-1].extra)
+    params = context["params"]
+    since = params.get("since")
+    return RetrainRequest(
+        key=f"{name}/{context['run_id']}",
+        use_case=name,
+        as_of=as_of(context),
+        reason=params["reason"],
+        actor=context["dag_run"].triggering_user_name or "airflow",
+        since=datetime.fromisoformat(since) if since else None,
+        force=params["force"],
+    )
+
+
+def _training_set(text: str) -> Any:
+    from ml.records.decision import TrainingSet
+
+    return TrainingSet.model_validate_json(text)
+
+
+def _challenger(text: str) -> Any:
+    from ml.records.decision import Challenger
+
+    return Challenger.model_validate_json(text)
+
+
+def _lease(name: str) -> str:
+    return f"retrain/{name}"
+
+
+def _conclude_by_gate(bench: Workbench, entry: Any, outcome: str) -> None:
+    from ml.records.decision import GateDecision
+
+    stored = bench.control.find("gate", f"{bench.use_case.name}/{entry.version}")
+    gate = GateDecision.model_validate_json(stored.payload)
+    word = {"promoted": "approved", "rejected": "declined"}[outcome]
+    reviewed = (f"A reviewer {word} it.",) if gate.decision == "review" else ()
+    _conclude(
+        bench,
+        entry.training_set.request,
+        outcome,
+        challenger=entry.version,
+        champion=gate.champion_version,
+        reasons=reviewed + gate.reasons,
+    )
+
+
+def _conclude(
+    bench: Workbench,
+    request: Any,
+    outcome: Any,
+    *,
+    challenger: int | None,
+    champion: int | None,
+    reasons: tuple[str, ...],
+) -> None:
+    from ml.records.decision import RetrainOutcome
+
+    record = RetrainOutcome(
+        request=request, outcome=outcome, challenger_version=challenger, champion_version=champion, reasons=reasons
+    )
+    name, when = bench.use_case.name, request.as_of
+    bench.control.record("retrain", request.key, record, use_case=name, as_of=when, now=wall_clock())

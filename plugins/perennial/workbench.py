@@ -1,0 +1,59 @@
+"""The stores and the registry of one use case, opened from the settings inside a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.settings import Settings, settings
+from ml.use_case import UseCase, load
+
+if TYPE_CHECKING:
+    from ml.registry.port import Registry
+    from ml.store.control import ControlStore
+    from ml.store.lake import Lake
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One use case with its lake, the control database and the registry."""
+
+    use_case: UseCase
+    lake: Lake
+    control: ControlStore
+    registry: Registry
+    settings: Settings
+
+    def run_folder(self, key: str) -> Path:
+        """Folder that belongs to one request, for what its stages hand to each other."""
+        return self.settings.runs / self.use_case.name / key.replace("/", "_").replace(":", "")
+
+
+def open_workbench(name: str) -> Workbench:
+    """Workbench of a use case.
+
+    Raises
+    ------
+    ServiceAway
+        The registry or the control database does not answer.
+    """
+    from ml.registry.mlflow_registry import MlflowRegistry
+    from ml.store.control import ControlStore
+    from ml.store.lake import Lake
+
+    current = settings()
+    use_case = load(current.use_cases / f"{name}.yaml")
+    return Workbench(
+        use_case=use_case,
+        lake=Lake(current.lake, use_case),
+        control=ControlStore(current.control_url),
+        registry=MlflowRegistry(current.mlflow_url),
+        settings=current,
+    )
+
+
+def wall_clock() -> datetime:
+    """Now, UTC: for what happens in the world (leases, records), never for what a verdict depends on."""
+    return datetime.now(UTC)
