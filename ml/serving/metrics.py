@@ -1,0 +1,47 @@
+"""Counters of one replica, in Prometheus' text form."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+#: Upper bounds of the latency histogram, seconds.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """What a replica has done since it started."""
+
+    def __init__(self) -> None:
+        self._replies: Counter[tuple[str, int]] = Counter()
+        self._rows: Counter[tuple[str, int]] = Counter()
+        self._latency: Counter[float] = Counter()
+        self._seconds = 0.0
+
+    def count_reply(self, use_case: str, status: int, seconds: float) -> None:
+        """Count one reply with its HTTP status and the seconds it took."""
+        self._replies[use_case, status] += 1
+        self._seconds += seconds
+        self._latency[next((bound for bound in BOUNDS if seconds <= bound), float("inf"))] += 1
+
+    def count_rows(self, use_case: str, code: int, rows: int = 1) -> None:
+        """Count rows that ended with a code; 0 is an answer."""
+        self._rows[use_case, code] += rows
+
+    def render(self, gauges: dict[str, float]) -> str:
+        """All counters, and the gauges given, as Prometheus reads them."""
+        lines = ["# TYPE perennial_replies_total counter"]
+        for (use_case, status), count in sorted(self._replies.items()):
+            lines.append(f'perennial_replies_total{{use_case="{use_case}",status="{status}"}} {count}')
+        lines.append("# TYPE perennial_rows_total counter")
+        for (use_case, code), count in sorted(self._rows.items()):
+            lines.append(f'perennial_rows_total{{use_case="{use_case}",code="{code}"}} {count}')
+        lines.append("# TYPE perennial_reply_seconds histogram")
+        total = 0
+        for bound in (*BOUNDS, float("inf")):
+            total += self._latency[bound]
+            name = "+Inf" if bound == float("inf") else f"{bound:g}"
+            lines.append(f'perennial_reply_seconds_bucket{{le="{name}"}} {total}')
+        lines += [f"perennial_reply_seconds_sum {self._seconds:.6f}", f"perennial_reply_seconds_count {total}"]
+        for gauge, value in gauges.items():
+            lines += [f"# TYPE {gauge} gauge", f"{gauge} {value:g}"]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,86 @@
+"""A released model in memory: the graph's session and what the manifest says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ml.errors import DataError
+from ml.records.codes import Code
+from ml.records.release import ReleaseManifest
+from ml.registry.golden import check_golden_rows
+from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
+from ml.use_case import UseCase
+
+
+class ReleaseRefused(Exception):  # noqa: N818 - an answer of the replica, not a malfunction
+    """A release that this replica will not serve.
+
+    Parameters
+    ----------
+    code
+        101, 102 or 601.
+    """
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that answers its golden rows as it did when it was judged."""
+
+    manifest: ReleaseManifest
+    session: onnxruntime.InferenceSession
+
+    def answer(self, inputs: dict[str, NDArray[Any]]) -> tuple[list[str], NDArray[np.float64]]:
+        """Class per row, and probabilities of shape ``(n_rows, n_classes)``.
+
+        Raises
+        ------
+        Exception
+            Whatever onnxruntime raises; its exceptions have no common root.
+        """
+        labels, probabilities = self.session.run(["label", "probabilities"], inputs)
+        return [str(label) for label in labels], np.asarray(probabilities, dtype=np.float64)
+
+    def describe(self) -> dict[str, Any]:
+        """What an answer says about the model behind it."""
+        return {
+            "name": self.manifest.model_name,
+            "version": self.manifest.model_version,
+            "digest": self.manifest.digest,
+        }
+
+
+def load_model(releases: Path, manifest: ReleaseManifest, use_case: UseCase) -> Model:
+    """Model of a manifest, verified: the registered bytes, and the golden rows' answers.
+
+    Raises
+    ------
+    ReleaseRefused
+        A file is absent (101), fails its digest (102), or the model cannot serve this use case (601).
+    """
+    folder = releases / use_case.name / manifest.artifact
+    for name in (MODEL, PACKAGE):
+        if not (folder / name).is_file():
+            raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, f"{folder / name} is absent")
+    try:
+        package = verify_artifact(folder, digest=manifest.digest, package_digest=manifest.package_digest)
+    except DataError as error:
+        raise ReleaseRefused(Code.ARTIFACT_CORRUPT, str(error)) from error
+    try:
+        check_golden_rows(folder, package, use_case)
+    except DataError as error:
+        raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, too
+    session = onnxruntime.InferenceSession((folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"])
+    return Model(manifest, session)

@@ -1,0 +1,96 @@
+"""The service described for machines: OpenAPI 3.1, made from the use cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml.records.codes import CODES
+from ml.use_case import Feature, UseCase
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "integer", "enum": [int(code) for code in CODES]},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
+    """OpenAPI document of a replica that serves these use cases."""
+    paths: dict[str, Any] = {page: {"get": {"responses": {"200": {"description": "as it says"}}}} for page in _PAGES}
+    for name, use_case in use_cases.items():
+        paths[f"/score/{name}"] = {"post": _operation(use_case.description or name, _score_body(use_case), "200")}
+        paths[f"/labels/{name}"] = {"post": _operation(f"late truth for {name}", _label_body(use_case), "202")}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Perennial scoring service", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": {"Problem": _PROBLEM}},
+    }
+
+
+_PAGES = ("/status", "/health/live", "/health/ready", "/metrics", "/openapi.json")
+
+
+def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, Any]:
+    problem = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            success: {"description": "done"},
+            "default": {"description": "refused", "content": {"application/problem+json": {"schema": problem}}},
+        },
+    }
+
+
+def _score_body(use_case: UseCase) -> dict[str, Any]:
+    features = {name: _schema(feature) for name, feature in use_case.features.items()}
+    needed = [name for name, feature in use_case.features.items() if not feature.nullable]
+    row = {"type": "object", "properties": features, "required": needed, "additionalProperties": False}
+    n = len(features)
+    return {
+        "type": "object",
+        "oneOf": [{"required": ["rows"]}, {"required": ["data"]}],
+        "additionalProperties": False,
+        "properties": {
+            "rows": {"type": "array", "minItems": 1, "items": row},
+            "data": {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": n, "maxItems": n}},
+            "ids": {"type": "array", "items": {"type": "string"}},
+            "event_times": {"type": "array", "items": {"type": ["string", "null"], "format": "date-time"}},
+            "all_or_nothing": {"type": "boolean", "default": False},
+        },
+    }
+
+
+def _label_body(use_case: UseCase) -> dict[str, Any]:
+    label = {
+        "type": "object",
+        "required": ["id", "class"],
+        "additionalProperties": False,
+        "properties": {
+            "id": {"type": "string"},
+            "class": {"enum": list(use_case.target.class_names)},
+            "known_at": {"type": ["string", "null"], "format": "date-time"},
+            "source": {"type": "string"},
+        },
+    }
+    labels = {"type": "array", "minItems": 1, "items": label}
+    return {"type": "object", "required": ["labels"], "additionalProperties": False, "properties": {"labels": labels}}
+
+
+def _schema(feature: Feature) -> dict[str, Any]:
+    kind = {"number": "number", "boolean": "boolean", "category": "string"}[feature.type]
+    schema: dict[str, Any] = {"type": [kind, "null"] if feature.nullable else kind}
+    if feature.range is not None:
+        schema |= {"minimum": feature.range[0], "maximum": feature.range[1]}
+    if feature.values is not None:
+        schema["enum"] = list(feature.values)
+    return schema | ({"description": feature.unit} if feature.unit else {})

@@ -1,0 +1,143 @@
+"""What a replica serves: manifests are watched, models loaded aside and swapped in one step.
+
+Whatever is wrong with a release, the model that serves goes on serving; the replica says so at ``/status``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.errors import DataError
+from ml.records.codes import Code
+from ml.records.release import ReplicaStatus
+from ml.registry.manifest import manifest_path, read_manifest
+from ml.serving.model import Model, ReleaseRefused, load_model
+from ml.use_case import UseCase
+
+POLL_SECONDS = 0.2
+#: A refused release is tried again this often: somebody may have repaired the artifact.
+RETRY_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Served:
+    """State of one use case; replaced fields are read by requests between two ticks of one loop."""
+
+    use_case: UseCase
+    model: Model | None = None
+    seen: tuple[int, int, int] | None = None
+    tried_at: float = 0.0
+    wanted: int | None = None
+    code: Code | None = None
+    problem: str = ""
+
+
+class Releases:
+    """The models of a replica, kept as their manifests say.
+
+    Parameters
+    ----------
+    folder
+        Of all releases, ``{var}/releases``.
+    """
+
+    def __init__(self, folder: Path, use_cases: dict[str, UseCase]) -> None:
+        self._folder = folder
+        self._served = {name: _Served(use_case) for name, use_case in use_cases.items()}
+
+    def use_case(self, name: str) -> UseCase | None:
+        """Use case of that name, None when there is none."""
+        served = self._served.get(name)
+        return served.use_case if served else None
+
+    def use_cases(self) -> dict[str, UseCase]:
+        """Every use case by name."""
+        return {name: served.use_case for name, served in self._served.items()}
+
+    def model(self, name: str) -> Model | None:
+        """Model that serves now, None before the first release."""
+        return self._served[name].model
+
+    def status(self) -> list[ReplicaStatus]:
+        """What is served and wanted, per use case."""
+        return [_status(served) for served in self._served.values()]
+
+    async def watch(self) -> None:
+        """Look for new manifests until cancelled."""
+        while True:
+            for served in self._served.values():
+                await self.refresh(served.use_case.name)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def refresh(self, name: str) -> None:
+        """Serve what the manifest names, if that is new; the old model stays when anything is wrong."""
+        served = self._served[name]
+        mark = _mark(manifest_path(self._folder, name))
+        due = served.code is not None and time.monotonic() - served.tried_at > RETRY_SECONDS
+        if mark == served.seen and not due:
+            return
+        served.seen, served.tried_at = mark, time.monotonic()
+        if mark is None:
+            served.model = served.wanted = served.code = None
+            return
+        try:
+            model = await asyncio.to_thread(self._load, served)
+        except ReleaseRefused as error:
+            served.code, served.problem = error.code, str(error)
+            log.warning("release refused: use_case=%s code=%d %s", name, error.code, error)
+            return
+        served.code, served.problem = None, ""
+        if model is not None:
+            served.model = model
+            log.warning("serving: use_case=%s version=%d", name, model.manifest.model_version)
+
+    def _load(self, served: _Served) -> Model | None:
+        """Model of the manifest in place; None when it is the one that serves."""
+        name = served.use_case.name
+        try:
+            manifest = read_manifest(self._folder, name)
+        except DataError as error:
+            raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
+        if manifest is None:
+            raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, "the manifest vanished while it was read")
+        served.wanted = manifest.sequence
+        if served.model is not None and served.model.manifest == manifest:
+            return None
+        if manifest.use_case != name:
+            raise ReleaseRefused(Code.RELEASE_REFUSED, f"the manifest is of use case {manifest.use_case!r}")
+        if served.model is not None and manifest.sequence < served.model.manifest.sequence:
+            raise ReleaseRefused(Code.RELEASE_REFUSED, f"release {manifest.sequence} is older than the served one")
+        try:
+            return load_model(self._folder, manifest, served.use_case)
+        except ReleaseRefused:
+            raise
+        except Exception as error:  # whatever a damaged graph makes onnxruntime raise, the old model serves on
+            raise ReleaseRefused(Code.RELEASE_REFUSED, f"graph cannot be loaded: {str(error)[:300]}") from error
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _status(served: _Served) -> ReplicaStatus:
+    manifest = served.model.manifest if served.model else None
+    return ReplicaStatus(
+        use_case=served.use_case.name,
+        state="degraded" if served.code is not None else "serving" if manifest else "waiting",
+        model_version=manifest.model_version if manifest else None,
+        digest=manifest.digest if manifest else None,
+        sequence=manifest.sequence if manifest else None,
+        wanted_sequence=served.wanted,
+        code=served.code,
+        problem=served.problem,
+    )
