@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from ml.records.base import Record, UtcTime
 from ml.records.measure import Estimate, Verdict, Window
 
@@ -182,6 +184,8 @@ class GateDecision(Record):
     ----------
     state
         ``first_model`` (no champion yet), ``compared``, or ``undecidable``.
+    losses
+        Mean loss on the holdout by who forecast: ``challenger``, ``champion``, a baseline's name; lower is better.
     """
 
     use_case: str
@@ -192,6 +196,7 @@ class GateDecision(Record):
     holdout: Window
     rules: tuple[RuleResult, ...]
     reasons: tuple[str, ...]
+    losses: dict[str, float] = Field(default_factory=dict)
 
 
 class RetrainOutcome(Record):
@@ -210,3 +215,10 @@ class RetrainOutcome(Record):
     challenger_version: int | None
     champion_version: int | None
     reasons: tuple[str, ...]
+
+
+class Challenger(Record):
+    """A registered version with the training set that made it."""
+
+    version: int
+    training_set: TrainingSet

@@ -100,6 +100,49 @@ class ReplicaStatus(Record):
     problem: str = ""
 
 
+class StagedRelease(Record):
+    """A version that a release is about, copied from the registry as it is stored there; not yet verified.
+
+    Attributes
+    ----------
+    digest, package_digest
+        What the registry says that the files' SHA-256 are.
+    artifact
+        Folder of the copy, relative to the use case's release folder; empty when the registry lacks a file.
+    problem
+        What it lacks.
+    staged_at
+        When the release began, UTC.
+    unchanged
+        The replicas had confirmed this very version when the release began.
+    """
+
+    use_case: str
+    version: int
+    digest: str
+    package_digest: str
+    artifact: str
+    problem: str = ""
+    staged_at: UtcTime
+    unchanged: bool
+
+
+class Verification(Record):
+    """Whether a staged version may be served; ``reason`` names the code, what is wrong, where and what is allowed."""
+
+    accepted: bool
+    code: int
+    reason: str
+
+
+class Confirmation(Record):
+    """Whether a replica serves what a manifest names, and what it said last."""
+
+    confirmed: bool
+    reason: str
+    seconds: float
+
+
 class ReleaseOutcome(Record):
     """How a release ended: confirmed by the replicas, rolled back, or nothing to do."""
 

@@ -7,11 +7,12 @@ the description of each field is what the published JSON Schema shows in an edit
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
 
@@ -22,6 +23,15 @@ def _as_utc(moment: datetime) -> datetime:
 
 UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+#: Columns that the frames of the lake and of training carry beside the features.
+RESERVED_COLUMNS = frozenset(
+    {
+        *("id", "event_time", "event_month", "label", "part", "source", "reason"),
+        *("received_at", "request_id", "model_version", "code", "detail", "predicted", "probabilities", "raw"),
+        *("outbox", "seq"),
+    }
+)
 
 
 class _Section(BaseModel):
@@ -100,7 +110,7 @@ class Training(_Section):
 
     history: History
     strategy: Literal["all_history", "sliding_window"] = "all_history"
-    sliding_window: Duration | None = Field(default=None, description="length kept by strategy sliding_window")
+    sliding_window: Duration | None = Field(default=None, description="length of fit and validation together")
     candidates: dict[Name, Candidate] = Field(
         default_factory=lambda: {
             name: Candidate(estimator=name) for name in ("logistic_regression", "random_forest", "gradient_boosting")
@@ -115,6 +125,10 @@ class Training(_Section):
     def _sliding_window_has_a_length(self) -> Self:
         if (self.strategy == "sliding_window") != (self.sliding_window is not None):
             raise ValueError("strategy sliding_window and the key sliding_window (a length) go together")
+        if self.sliding_window is not None and self.sliding_window <= self.validation:
+            raise ValueError("sliding_window must be longer than validation, which is its newest part")
+        if not self.holdout:
+            raise ValueError("holdout must be longer than nothing")
         return self
 
 
@@ -143,8 +157,7 @@ class Gate(_Section):
     metric: Literal["log_loss", "brier"] = "log_loss"
     level: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of the paired test")
     margin: float = Field(default=0.0, ge=0, description="smallest improvement of the metric that counts")
-    block: Duration = Field(default=parse_duration("1d"), description="rows of one block stay together in resampling")
-    resamples: int = Field(default=2000, ge=200)
+    block: Duration = Field(default=parse_duration("1d"), description="rows of one block count as one draw")
     minimum_rows: int = Field(default=100, ge=1, description="fewer labelled hold-out rows are undecidable")
     parity_flips: int = Field(default=0, ge=0, description="decisions in which ONNX may differ from scikit-learn")
 
@@ -189,12 +202,22 @@ class UseCase(_Section):
     serving: Serving = Serving()
     retention: Retention = Retention()
 
+    @field_validator("features")
+    @classmethod
+    def _features_have_names_of_their_own(cls, features: dict[str, Feature]) -> dict[str, Feature]:
+        taken = [name for name in features if name in RESERVED_COLUMNS or re.fullmatch(r"p_\d+", name)]
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is the name of a column that the lake adds; rename it")
+        return features
+
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         if self.target.column in self.features:
             raise ValueError(f"target.column {self.target.column!r} must not be a feature")
         if self.task == "binary_classification" and len(self.target.classes) != 2:
             raise ValueError(f"task binary_classification has 2 classes, target.classes has {len(self.target.classes)}")
+        if self.training.validation <= self.target.horizon:
+            raise ValueError("training.validation must be longer than target.horizon, the gap that is left out of it")
         if self.baselines.persistence is not None and self.baselines.persistence not in self.features:
             raise ValueError(f"baselines.persistence must be one of features, got {self.baselines.persistence!r}")
         return self

@@ -1,0 +1,221 @@
+"""The control database: decisions that are written once, leases, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from ml.errors import InputError, ServiceAway
+from ml.records.base import Record
+from ml.records.event import Event
+from ml.store.database import UtcMoment, open_engine
+
+_METADATA = MetaData()
+
+_RECORDS = Table(
+    "records",
+    _METADATA,
+    Column("kind", String(63), primary_key=True),
+    Column("key", String(500), primary_key=True),
+    Column("use_case", String(63), nullable=False),
+    Column("as_of", UtcMoment, nullable=False),
+    Column("created_at", UtcMoment, nullable=False),
+    Column("payload", Text, nullable=False),
+    Index("records_by_time", "use_case", "kind", "as_of"),
+)
+
+_LEASES = Table(
+    "leases",
+    _METADATA,
+    Column("name", String(200), primary_key=True),
+    Column("holder", String(500), nullable=False),
+    Column("expires_at", UtcMoment, nullable=False),
+)
+
+_EVENTS = Table(
+    "events",
+    _METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("time", UtcMoment, nullable=False),
+    Column("use_case", String(63)),
+    Column("payload", Text, nullable=False),
+    Index("events_by_time", "time"),
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record of the control database.
+
+    Attributes
+    ----------
+    kind
+        ``monitor``, ``retrain``, ``gate``, ``release``.
+    as_of
+        Virtual moment that it speaks of.
+    created_at
+        When it was written.
+    payload
+        The record's JSON.
+    """
+
+    kind: str
+    key: str
+    use_case: str
+    as_of: datetime
+    created_at: datetime
+    payload: str
+
+
+class ControlStore:
+    """The control database of one installation; tables are made when they are absent.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL. A SQLite file and its folder are made; it runs in WAL mode.
+
+    Raises
+    ------
+    InputError
+        The URL is none, its driver is not installed, or the folder cannot be made.
+    ServiceAway
+        The database does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._where = self._engine.url.render_as_string(hide_password=True)
+        with self._transaction() as connection:
+            for table in _METADATA.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+
+    def record(self, kind: str, key: str, record: Record, *, use_case: str, as_of: datetime, now: datetime) -> Stored:
+        """Write a record once; a second write with the same kind and key changes nothing.
+
+        Returns
+        -------
+        Stored
+            What is stored now: this record, or an earlier run's.
+        """
+        row = {
+            "kind": kind,
+            "key": key,
+            "use_case": use_case,
+            "as_of": as_of,
+            "created_at": now,
+            "payload": record.model_dump_json(),
+        }
+        try:
+            with self._transaction() as connection:
+                connection.execute(insert(_RECORDS).values(row))
+        except IntegrityError:
+            pass  # an earlier run was first; its record is the answer
+        stored = self.find(kind, key)
+        if stored is None:  # pragma: no cover - records are never deleted
+            raise ServiceAway("record vanished", where=self._where, got=f"{kind} {key}")
+        return stored
+
+    def find(self, kind: str, key: str) -> Stored | None:
+        """Record of a kind and key, None when there is none."""
+        query = select(_RECORDS).where(_RECORDS.c.kind == kind, _RECORDS.c.key == key)
+        with self._transaction() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _stored(row)
+
+    def latest(self, kind: str, use_case: str) -> Stored | None:
+        """Record of a kind with the newest ``as_of``, None when there is none."""
+        found = self.history(use_case, kind, limit=1)
+        return found[0] if found else None
+
+    def history(self, use_case: str, kind: str | None = None, limit: int = 100) -> tuple[Stored, ...]:
+        """Records of a use case, newest ``as_of`` first."""
+        query = select(_RECORDS).where(_RECORDS.c.use_case == use_case)
+        if kind is not None:
+            query = query.where(_RECORDS.c.kind == kind)
+        ordered = query.order_by(_RECORDS.c.as_of.desc(), _RECORDS.c.created_at.desc(), _RECORDS.c.key)
+        with self._transaction() as connection:
+            return tuple(_stored(row) for row in connection.execute(ordered.limit(limit)))
+
+    def acquire_lease(self, name: str, holder: str, *, now: datetime, ttl: timedelta) -> bool:
+        """Whether the holder has the lease now; True again for the same holder, whose time is prolonged.
+
+        A lease that has expired is taken over. Two askers at once: one of them gets it.
+
+        Raises
+        ------
+        InputError
+            ``ttl`` is not positive.
+        """
+        if ttl <= timedelta(0):
+            raise InputError("lease needs a positive length", where=name, got=str(ttl))
+        mine = {"holder": holder, "expires_at": now + ttl}
+        free = or_(_LEASES.c.holder == holder, _LEASES.c.expires_at <= now)
+        try:
+            with self._transaction() as connection:
+                taken = connection.execute(update(_LEASES).where(_LEASES.c.name == name, free).values(mine))
+                if taken.rowcount == 0:
+                    connection.execute(insert(_LEASES).values(name=name, **mine))
+        except IntegrityError:
+            return False
+        return True
+
+    def release_lease(self, name: str, holder: str) -> None:
+        """Give a lease back; nothing happens when somebody else holds it."""
+        with self._transaction() as connection:
+            connection.execute(delete(_LEASES).where(_LEASES.c.name == name, _LEASES.c.holder == holder))
+
+    def add_event(self, happened: Event) -> None:
+        """Append an event."""
+        row = {"time": happened.time, "use_case": happened.use_case, "payload": happened.model_dump_json()}
+        with self._transaction() as connection:
+            connection.execute(insert(_EVENTS).values(row))
+
+    def events(
+        self, use_case: str | None = None, *, since: datetime | None = None, limit: int = 100
+    ) -> tuple[Event, ...]:
+        """Newest events first; of all use cases when none is named."""
+        query = select(_EVENTS.c.payload).order_by(_EVENTS.c.time.desc(), _EVENTS.c.number.desc()).limit(limit)
+        if use_case is not None:
+            query = query.where(_EVENTS.c.use_case == use_case)
+        if since is not None:
+            query = query.where(_EVENTS.c.time >= since)
+        with self._transaction() as connection:
+            return tuple(Event.model_validate_json(payload) for payload in connection.execute(query).scalars())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise  # an answer, not a fault: the row is there already
+        except DBAPIError as error:
+            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
+
+
+def _stored(row: Row[tuple[object, ...]]) -> Stored:
+    return Stored(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented access to a row as a mapping

@@ -1,0 +1,205 @@
+"""The lake of one use case: every answer, refusal and label, the training data, and what was not understood."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from ml.errors import DataError
+from ml.records.base import as_utc
+from ml.records.codes import Code
+from ml.records.measure import Window
+from ml.records.profile import Profile
+from ml.store.decode import month_of
+from ml.store.frames import as_features, expand_probabilities, quarantine_rows
+from ml.store.ingest import IngestReport, ingest_outboxes
+from ml.store.layout import LABELS, QUARANTINE, TIME, requests_schema
+from ml.store.outbox import BATCH_ROWS
+from ml.store.table import LakeTable
+from ml.store.versions import TrainingTable
+from ml.use_case import UseCase
+
+#: A label that claims to be known longer than this before its window begins is of no row in it:
+#: the truth follows its event, give or take the clocks of those who tell it.
+_CLOCK_SLACK = timedelta(days=1)
+
+
+class Lake:
+    """The lake of one use case, Delta tables under ``{root}/{use case}``; opening it touches nothing.
+
+    Parameters
+    ----------
+    root
+        Folder of all lakes.
+    """
+
+    def __init__(self, root: Path, use_case: UseCase) -> None:
+        self._folder, self._use_case = root / use_case.name, use_case
+
+    @cached_property
+    def _requests(self) -> LakeTable:
+        return LakeTable(self._folder / "requests", requests_schema(self._use_case), partition="event_month")
+
+    @cached_property
+    def _labels(self) -> LakeTable:
+        return LakeTable(self._folder / "labels", LABELS, partition="known_month")
+
+    @cached_property
+    def _quarantine(self) -> LakeTable:
+        return LakeTable(self._folder / "quarantine", QUARANTINE)
+
+    @cached_property
+    def _training(self) -> TrainingTable:
+        return TrainingTable(self._folder / "training")
+
+    def ingest(self, outbox_folder: Path, *, batch_rows: int = BATCH_ROWS) -> IngestReport:
+        """Take what the replicas captured, each row exactly once, through any crash and beside other ingesters.
+
+        Rows leave an outbox when the lake has confirmed them. What cannot be decoded goes to the quarantine with
+        its reason.
+
+        Parameters
+        ----------
+        outbox_folder
+            Holds one ``*.sqlite`` per replica; replicas may be writing.
+        batch_rows
+            Rows held in memory at once, at most.
+
+        Raises
+        ------
+        PerennialError
+            An outbox is damaged or locked, or a table cannot be written; the other outboxes were taken,
+            and nothing is lost.
+        """
+        tables = {"requests": self._requests, "labels": self._labels, "quarantine": self._quarantine}
+        report = ingest_outboxes(outbox_folder, self._use_case, tables, batch_rows=batch_rows)
+        for table in tables.values():
+            table.compact()
+        return report
+
+    def answered(self, window: Window) -> pd.DataFrame:
+        """Answers to the rows of a window, each id once: its first answer within the window.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``id, event_time, received_at, model_version, predicted, p_0 ..`` (probabilities in order of the class
+            names) and the features; ordered by event time and id.
+        """
+        answer = ["id", "event_time", "received_at", "model_version", "predicted", "probabilities", "outbox", "seq"]
+        features = list(self._use_case.features)
+        found = self._requests.read(
+            answer + features, _inside(window) & (ds.field("code") == Code.OK.value), months=_months(window)
+        )
+        probabilities = expand_probabilities(found["probabilities"], len(self._use_case.target.class_names))
+        frame: pd.DataFrame = found.drop_columns("probabilities").to_pandas()
+        frame = pd.concat([frame.drop(columns=features), probabilities, as_features(frame[features])], axis="columns")
+        first = frame.sort_values(["received_at", "outbox", "seq"]).drop_duplicates("id")
+        return first.drop(columns=["outbox", "seq"]).sort_values(["event_time", "id"], ignore_index=True)
+
+    def refusals(self, window: Window) -> dict[int, int]:
+        """Refused rows of a window by code; a row without event time counts when it was received."""
+        where = _inside(window) & (ds.field("code") != Code.OK.value)
+        codes = self._requests.read(["code"], where, months=_months(window))["code"]
+        counted = sorted((entry["values"], entry["counts"]) for entry in pc.value_counts(codes).to_pylist())
+        return dict(counted)
+
+    def labelled(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
+        """Answers of a window whose truth was known, with ``label``; of several labels the newest known one.
+
+        Parameters
+        ----------
+        as_of
+            Labels that became known later are not used.
+        """
+        now = as_utc(as_of)
+        oldest = window.start - _CLOCK_SLACK
+        where = (ds.field("known_at") <= _stamp(now)) & (ds.field("known_at") >= _stamp(oldest))
+        columns = ["id", "label", "known_at", "received_at", "outbox", "seq"]
+        labels = self._labels.read(columns, where, months=(month_of(oldest), month_of(now))).to_pandas()
+        newest = labels.sort_values(["known_at", "received_at", "outbox", "seq"]).drop_duplicates("id", keep="last")
+        return self.answered(window).merge(newest[["id", "label"]], on="id", how="inner", validate="one_to_one")
+
+    def write_training(self, frame: pd.DataFrame, *, key: str) -> int:
+        """Write assembled training data as a new version of the table; returns the version.
+
+        The same key again writes nothing and returns the version that it has written.
+
+        Raises
+        ------
+        DataError
+            The frame is empty or holds a column that cannot be stored.
+        """
+        return self._training.write(frame, key=key)
+
+    def read_training(self, version: int) -> pd.DataFrame:
+        """Training data of a version, ordered by event time and id.
+
+        Raises
+        ------
+        DataError
+            There is no such version.
+        """
+        return self._training.read(version)
+
+    def quarantine(self, frame: pd.DataFrame, *, key: str) -> int:
+        """Put rows aside, each with its column ``reason``; returns how many were new.
+
+        The same key again adds nothing.
+
+        Raises
+        ------
+        DataError
+            The frame has no column ``reason``.
+        """
+        rows = quarantine_rows(frame, key)
+        return self._quarantine.append_once(rows, app_id=f"key:{key}") if rows.num_rows else 0
+
+    def quarantined(self) -> pd.DataFrame:
+        """Everything in quarantine: ``key, reason, content`` (JSON or raw text), ``received_at, outbox, seq``."""
+        found: pd.DataFrame = self._quarantine.read(QUARANTINE.names).to_pandas()
+        return found
+
+    def save_profile(self, profile: Profile, *, model_version: int | None = None) -> Path:
+        """Keep the profile of a window, made on the bins of a model version; the same window again replaces it.
+
+        Raises
+        ------
+        DataError
+            The profile has no window.
+        """
+        return profile.write(self._profile_path(profile.window, model_version))
+
+    def read_profile(self, window: Window, *, model_version: int | None = None) -> Profile:
+        """Profile that was kept of a window.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        return Profile.read(self._profile_path(window, model_version))
+
+    def _profile_path(self, window: Window | None, model_version: int | None) -> Path:
+        if window is None:
+            raise DataError("profile has no window", where=str(self._folder / "profiles"))
+        name = f"{window.start:%Y%m%dT%H%M%S.%f}--{window.end:%Y%m%dT%H%M%S.%f}.json"
+        return self._folder / "profiles" / f"version-{model_version or 0}" / name
+
+
+def _stamp(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, TIME)
+
+
+def _inside(window: Window) -> ds.Expression:
+    return (ds.field("event_time") >= _stamp(window.start)) & (ds.field("event_time") < _stamp(window.end))
+
+
+def _months(window: Window) -> tuple[str, str]:
+    return month_of(window.start), month_of(window.end)

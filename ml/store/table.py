@@ -1,0 +1,227 @@
+"""One Delta table: appended to exactly once, read by window, kept in few files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from ml.errors import ConflictError, DataError, StackError
+
+#: Files of one partition below this size are small; with this many of them it is compacted.
+SMALL_FILE_BYTES = 32 * 2**20
+SMALL_FILES = 8
+
+#: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
+_ATTEMPTS = 20
+
+
+class LakeTable:
+    """One Delta table of the lake.
+
+    Parameters
+    ----------
+    path
+        Folder of the table; made at the first write.
+    schema
+        Columns; columns that the stored table lacks are added to it.
+    partition
+        Text column by which files are kept apart, none for ``None``.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, *, partition: str | None = None) -> None:
+        self.path, self.schema, self.partition = path, schema, partition
+
+    def append_once(self, rows: pa.Table, *, app_id: str) -> int:
+        """Append the rows that lie beyond what this writer's identity has appended; returns how many there were.
+
+        The rows and the position of the last one go into one commit (a Delta application transaction). A writer
+        that was killed before the commit has appended nothing; two at once: the later one's commit is refused,
+        and it looks again.
+
+        Parameters
+        ----------
+        rows
+            With a column ``seq``, ascending, positive; at least one row.
+        app_id
+            Identity of the sequence.
+
+        Raises
+        ------
+        ConflictError
+            Every attempt was overtaken.
+        DataError
+            The stored table has a column with another type.
+        """
+        last = rows["seq"][-1].as_py()
+        for _ in range(_ATTEMPTS):
+            with naming_faults(self.path):
+                table = self._open_or_create()
+                fresh = rows.filter(pc.greater(rows["seq"], table.transaction_version(app_id) or 0))
+                if fresh.num_rows == 0:
+                    os.sync()  # somebody else's commit, perhaps just before a crash: not known to be on disk
+                    return 0
+                self._check_types(table)
+                try:
+                    self._commit(table, fresh, Transaction(app_id, last))
+                except CommitFailedError:
+                    continue
+                flush_commit(self.path, table.version())
+                return int(fresh.num_rows)
+        raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+
+    def read(
+        self, columns: list[str], where: ds.Expression | None = None, *, months: tuple[str, str] | None = None
+    ) -> pa.Table:
+        """Rows that fulfil a condition; columns that the stored table lacks are null, no table is no rows.
+
+        Parameters
+        ----------
+        months
+            First and last partition to look into, both included; files outside are not opened.
+        """
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        table = self.open()
+        if table is None:
+            return schema.empty_table()
+        with naming_faults(self.path):
+            stored = table.to_pyarrow_dataset(
+                file_pruning_predicate=f"{self.partition} >= '{months[0]}' AND {self.partition} <= '{months[1]}'"
+                if months
+                else None
+            )
+            present = [name for name in columns if name in stored.schema.names]
+            found = stored.to_table(columns=present, filter=where)
+        for name in columns:
+            if name not in present:
+                found = found.append_column(schema.field(name), pa.nulls(found.num_rows, schema.field(name).type))
+        return found.select(columns).cast(schema)
+
+    def open(self) -> DeltaTable | None:
+        """The stored table at its newest version, None when nothing was written yet."""
+        with naming_faults(self.path):
+            try:
+                return DeltaTable(self.path)
+            except TableNotFoundError:
+                return None
+
+    def compact(self) -> int:
+        """Merge the small files of partitions that hold many; returns how many files went.
+
+        Compaction changes no rows and keeps application transactions; appends may go on beside it. One compaction
+        runs at a time: delta-rs (1.6) lets two that merge the same files both succeed, and doubles their rows.
+        """
+        removed = 0
+        with naming_faults(self.path), _alone(self.path) as alone:
+            for value in self._crowded_partitions() if alone else ():
+                chosen = [(self.partition, "=", value)] if self.partition else None
+                with suppress(CommitFailedError):  # a column was added beside it; the next ingest compacts
+                    removed += DeltaTable(self.path).optimize.compact(partition_filters=chosen)["numFilesRemoved"]
+            if removed:
+                # Only what no version of the last week needs, so that readers of an older version finish.
+                DeltaTable(self.path).vacuum(dry_run=False, full=True)
+        return removed
+
+    def _crowded_partitions(self) -> list[str | None]:
+        table = self.open()
+        if table is None:
+            return []
+        files = pa.table(table.get_add_actions(flatten=True))
+        small = files.filter(pc.less(files["size_bytes"], SMALL_FILE_BYTES))
+        if self.partition is None:
+            return [None] if small.num_rows >= SMALL_FILES else []
+        counts = pc.value_counts(small[f"partition.{self.partition}"]).to_pylist()
+        return [entry["values"] for entry in counts if entry["counts"] >= SMALL_FILES]
+
+    def _open_or_create(self) -> DeltaTable:
+        table = self.open()
+        if table is None:
+            # Another process may make it in the same moment; if it was something else, opening says what.
+            with suppress(DeltaError):
+                DeltaTable.create(
+                    self.path, schema=self.schema, partition_by=[self.partition] if self.partition else None
+                )
+            table = DeltaTable(self.path)
+        return table
+
+    def _check_types(self, table: DeltaTable) -> None:
+        stored = {field.name: field.type for field in pa.schema(table.schema().to_arrow())}
+        for field in self.schema:
+            if stored.get(field.name, field.type) != field.type:
+                raise DataError(
+                    "column is stored with another type",
+                    where=f"{self.path}: {field.name}",
+                    got=f"{stored[field.name]} in the table, {field.type} by the use case file",
+                    allowed="a feature whose meaning changed gets a new name",
+                )
+
+    def _commit(self, table: DeltaTable, rows: pa.Table, transaction: Transaction) -> None:
+        write_deltalake(
+            table,
+            rows,
+            mode="append",
+            schema_mode="merge",
+            commit_properties=CommitProperties(app_transactions=[transaction]),
+        )
+
+
+def flush_commit(path: Path, version: int) -> None:
+    """Force the files of one commit to disk; the writer itself leaves that to the operating system."""
+    log = path / "_delta_log" / f"{version:020}.json"
+    actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    files = [path / unquote(action["add"]["path"]) for action in actions if "add" in action]
+    for target in {*files, *(file.parent for file in files), log, log.parent, path}:
+        handle = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether no other process compacts the table; the lock lies beside it and ends with its process."""
+    if not path.exists():
+        yield False
+        return
+    with path.with_suffix(".compacting").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def naming_faults(path: Path) -> Iterator[None]:
+    """Turn faults of the store below into errors that name the table.
+
+    Raises
+    ------
+    StackError
+        The folder cannot be read or written.
+    DataError
+        The table is damaged.
+    """
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ConflictError("commit was refused", where=str(path), got=str(error)) from error
+    except FileNotFoundError as error:
+        raise DataError("lake table lacks a file", where=str(path), got=str(error)) from error
+    except OSError as error:
+        raise StackError("lake table cannot be reached", where=str(path), got=str(error)) from error
+    except (DeltaError, pa.ArrowException) as error:
+        # The library appends a native stack trace to some messages.
+        raise DataError("lake table cannot be used", where=str(path), got=str(error).partition("\n")[0]) from error
