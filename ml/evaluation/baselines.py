@@ -1,0 +1,62 @@
+"""Trivial forecasts, as probabilities: what any model must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ml.errors import DataError
+from ml.training.class_names import name_classes
+from ml.use_case import UseCase
+
+#: Rows of every class that are added to what was counted, so that nothing is impossible (Laplace's rule).
+_PRIOR = 1.0
+
+
+def forecast_majority(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
+    """Every row gets the shares of the classes among the trained rows.
+
+    Parameters
+    ----------
+    trained, judged
+        Feature frames with ``label``; labels of ``judged`` are not looked at.
+
+    Returns
+    -------
+    ndarray of shape ``(n_judged, n_classes)``
+    """
+    return np.tile(_shares(trained["label"], use_case), (len(judged), 1))
+
+
+def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
+    """Every row gets the shares of the classes among the trained rows whose present class was the same.
+
+    The present class is the value of ``baselines.persistence``, read by ``target.classes``; where it is missing or no
+    class, the row gets the shares among all.
+
+    Returns
+    -------
+    ndarray of shape ``(n_judged, n_classes)``
+
+    Raises
+    ------
+    DataError
+        The use case file names no such column.
+    """
+    column = use_case.baselines.persistence
+    if column is None:
+        raise DataError("there is no persistence forecast", where="baselines.persistence", got="nothing")
+    before = np.array(name_classes(trained[column], use_case.target), dtype=object)
+    present = np.array(name_classes(judged[column], use_case.target), dtype=object)
+    forecast = forecast_majority(trained, judged, use_case)
+    for name in use_case.target.class_names:
+        if (before == name).any():
+            forecast[present == name] = _shares(trained["label"][before == name], use_case)
+    return forecast
+
+
+def _shares(labels: pd.Series, use_case: UseCase) -> NDArray[np.float64]:
+    counts = np.array([(labels == name).sum() for name in use_case.target.class_names]) + _PRIOR
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares

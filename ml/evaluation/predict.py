@@ -1,0 +1,51 @@
+"""Answers of a packaged model, by the runtime that serves it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ml.errors import DataError
+from ml.records.release import Package
+from ml.training.graph import MODEL, PACKAGE, load_graph
+from ml.use_case import UseCase
+
+
+def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
+    """Probabilities of shape ``(n_rows, n_classes)``, in the order of ``use_case.target.class_names``.
+
+    The model's own columns are taken, which an older version of the use case file may have named.
+
+    Parameters
+    ----------
+    folder
+        Holds ``model.onnx`` and ``package.json``.
+
+    Raises
+    ------
+    DataError
+        A file is absent or fails its digest, the model has other classes, or the frame lacks one of its columns.
+    """
+    package = Package.read(folder / PACKAGE)
+    try:
+        content = (folder / MODEL).read_bytes()
+    except OSError as error:
+        raise DataError("artifact is absent", where=str(folder / MODEL), got=error.strerror or "") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != package.digest:
+        raise DataError("artifact fails its digest", where=str(folder / MODEL), got=digest, allowed=package.digest)
+    if package.classes != use_case.target.class_names:
+        raise DataError(
+            "model has other classes",
+            where=str(folder / PACKAGE),
+            got=", ".join(package.classes),
+            allowed=", ".join(use_case.target.class_names),
+        )
+    if frame.empty:
+        return np.empty((0, len(package.classes)))
+    _, probabilities = load_graph(content, numbers=package.numbers, categories=package.categories).answer(frame)
+    return probabilities.astype(np.float64)

@@ -1,0 +1,121 @@
+"""One candidate, fitted on the fit rows and scored on the validation rows; and the choice among them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ml.errors import DataError, Problem, UseCaseError
+from ml.records.decision import CandidateResult, Choice, TrainingSet
+from ml.store.fingerprint import fingerprint
+from ml.training.block_interval import mean_over_blocks
+from ml.training.candidates import build_candidate
+from ml.training.inputs import feature_table
+from ml.training.loss import LOSSES
+from ml.training.parts import rows_of
+from ml.use_case import UseCase
+
+
+def fit_candidate(name: str, frame: pd.DataFrame, training_set: TrainingSet, use_case: UseCase) -> CandidateResult:
+    """Loss of a candidate on the validation rows, with a 90 % interval over blocks of ``gate.block``.
+
+    Parameters
+    ----------
+    name
+        Key of ``training.candidates``.
+    frame
+        The training set's rows, with ``part``.
+
+    Raises
+    ------
+    UseCaseError
+        There is no such candidate, or it cannot be fitted.
+    DataError
+        The frame is not the training set's.
+    """
+    check_frame(frame, training_set)
+    started = time.perf_counter()
+    pipeline, remarks = fit_pipeline(use_case, name, rows_of(frame, "fit"))
+    seconds = time.perf_counter() - started
+    validation = rows_of(frame, "validation")
+    probabilities = pipeline.predict_proba(feature_table(validation, use_case.numbers, use_case.categories))
+    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), probabilities, use_case.target.class_names)
+    return CandidateResult(
+        name=name,
+        loss=mean_over_blocks(losses, validation["event_time"], block=use_case.gate.block),
+        metric=use_case.gate.metric,
+        seconds=round(seconds, 3),
+        detail=remarks,
+    )
+
+
+def choose(results: Sequence[CandidateResult]) -> Choice:
+    """The candidate with the lowest validation loss; of equal ones the first.
+
+    Raises
+    ------
+    DataError
+        No candidate has a loss.
+    """
+    known = [(result.loss.value, i) for i, result in enumerate(results) if result.loss.value is not None]
+    if not known:
+        raise DataError(
+            "no candidate has a validation loss", where="training.candidates", got=f"{len(results)} results"
+        )
+    return Choice(chosen=results[min(known)[1]].name, results=tuple(results))
+
+
+def fit_pipeline(use_case: UseCase, name: str, rows: pd.DataFrame) -> tuple[Pipeline, str]:
+    """A candidate fitted on rows, and what scikit-learn warned of meanwhile.
+
+    Raises
+    ------
+    UseCaseError
+        There is no such candidate, or it cannot be fitted.
+    DataError
+        The rows do not hold every class.
+    """
+    classes = use_case.target.class_names
+    lacking = [label for label in classes if label not in set(rows["label"])]
+    if lacking:
+        raise DataError(
+            "no row of a class", where="target.classes", got=f"none of {', '.join(lacking)} in {len(rows)} rows"
+        )
+    pipeline = build_candidate(use_case, name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            pipeline.fit(
+                feature_table(rows, use_case.numbers, use_case.categories), rows["label"].to_numpy(dtype=object)
+            )
+        except Exception as error:  # a foreign estimator may raise anything
+            problem = Problem(f"training.candidates.{name}", f"cannot be fitted: {type(error).__name__}: {error}")
+            raise UseCaseError(f"{use_case.name}.yaml", (problem,)) from error
+    if not np.array_equal(pipeline.classes_, classes):
+        raise DataError(
+            "the model has other classes", where=name, got=str(pipeline.classes_), allowed=", ".join(classes)
+        )
+    return pipeline, "; ".join(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
+
+
+def check_frame(frame: pd.DataFrame, training_set: TrainingSet) -> None:
+    """Pass a frame that holds exactly the training set's rows.
+
+    Raises
+    ------
+    DataError
+        It holds something else.
+    """
+    found = fingerprint(frame)
+    if found != training_set.fingerprint:
+        raise DataError(
+            "these are not the rows of the training set",
+            where=f"{training_set.use_case}, data version {training_set.data_version}",
+            got=f"fingerprint {found[:16]}",
+            allowed=training_set.fingerprint[:16],
+        )

@@ -1,0 +1,101 @@
+"""Losses per row; lower is better.
+
+They live here, left of :mod:`ml.evaluation` and :mod:`ml.policy`, because choosing a candidate needs them as well as
+judging one does; :mod:`ml.evaluation.metrics` offers them under the gate's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.errors import DataError
+
+Floats = NDArray[np.float64]
+
+#: A certain and wrong answer costs -log of this, about 34.5, instead of infinity.
+SMALLEST_PROBABILITY = 1e-15
+
+
+def log_loss_rows(labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> Floats:
+    """Negative logarithm of the probability of what happened, nats, ``[0, 34.6]``; 0 is certain and right.
+
+    Parameters
+    ----------
+    labels
+        Class names of what happened, of shape ``(n_samples,)``.
+    probabilities
+        Of shape ``(n_samples, n_classes)``, columns in the order of ``classes``.
+    classes
+        Names of the classes.
+
+    Returns
+    -------
+    ndarray of shape ``(n_samples,)``
+
+    Raises
+    ------
+    DataError
+        A label is no class, a probability is not a number, or the shapes do not fit.
+
+    References
+    ----------
+    Good (1952), Rational decisions, J. R. Stat. Soc. B 14, section 8.
+
+    Examples
+    --------
+    >>> log_loss_rows(["Rain"], np.array([[0.75, 0.25]]), ["No Rain", "Rain"]).round(3)
+    array([1.386])
+    """
+    hit = _truth(labels, probabilities, classes)
+    rows = np.arange(len(hit))
+    losses: Floats = -np.log(np.clip(probabilities[rows, hit].astype(np.float64), SMALLEST_PROBABILITY, 1.0))
+    return losses + 0.0  # -log(1) is -0.0
+
+
+def brier_rows(labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> Floats:
+    """Squared distance of the probabilities from what happened, summed over classes, ``[0, 2]``.
+
+    Parameters, shapes and errors are those of :func:`log_loss_rows`.
+
+    References
+    ----------
+    Brier (1950), Verification of forecasts expressed in terms of probability, Mon. Weather Rev. 78, eq. 2.
+
+    Examples
+    --------
+    >>> brier_rows(["Rain"], np.array([[0.75, 0.25]]), ["No Rain", "Rain"])
+    array([1.125])
+    """
+    hit = _truth(labels, probabilities, classes)
+    happened = np.zeros(probabilities.shape)
+    happened[np.arange(len(hit)), hit] = 1.0
+    squares: Floats = ((probabilities.astype(np.float64) - happened) ** 2).sum(axis=1)
+    return squares
+
+
+#: By the name that a use case file gives in ``gate.metric``.
+LOSSES: dict[str, Callable[[Sequence[str] | NDArray[Any], NDArray[Any], Sequence[str]], Floats]] = {
+    "log_loss": log_loss_rows,
+    "brier": brier_rows,
+}
+
+
+def _truth(
+    labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
+) -> NDArray[np.int64]:
+    """Column of what happened, per row."""
+    if probabilities.shape != (len(labels), len(classes)):
+        wanted = (len(labels), len(classes))
+        raise DataError("probabilities have another shape", got=str(probabilities.shape), allowed=str(wanted))
+    broken = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(broken):
+        raise DataError("a probability is not a number", where=f"row {broken[0]}")
+    position = {name: i for i, name in enumerate(classes)}
+    unknown = [label for label in labels if label not in position]
+    if unknown:
+        raise DataError("label is no class", got=repr(unknown[0]), allowed=", ".join(classes))
+    return np.array([position[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,68 @@
+"""The chosen candidate, refitted, exported and proven: all that a replica needs, in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from ml.records.base import write_atomically
+from ml.records.decision import Parity, TrainingSet
+from ml.records.release import Package
+from ml.training.convert import convert_pipeline
+from ml.training.fit import check_frame, fit_pipeline
+from ml.training.golden import choose_golden_rows
+from ml.training.graph import MODEL, PACKAGE, load_graph
+from ml.training.parity import TOLERANCE, measure_parity, probe_rows
+from ml.training.parts import rows_of
+from ml.use_case import UseCase
+
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
+
+
+def package(
+    name: str, frame: pd.DataFrame, training_set: TrainingSet, use_case: UseCase, folder: Path
+) -> tuple[Package, Parity]:
+    """Refit a candidate on fit and validation rows, export it, measure parity, write the package's two files.
+
+    The same rows and the same use case file give the same bytes. Parity is measured on the holdout, on rows of it
+    without single values and on rows of it at the splits of the trees; a failed parity is an answer for the gate.
+
+    Parameters
+    ----------
+    frame
+        The training set's rows, with ``part``.
+    folder
+        Gets ``model.onnx`` and ``package.json``; made when absent, files in it are replaced, each in one step.
+
+    Raises
+    ------
+    UseCaseError
+        The candidate cannot be fitted.
+    DataError
+        The frame is not the training set's, or the model cannot be converted to ONNX.
+    """
+    check_frame(frame, training_set)
+    trained, holdout = rows_of(frame, "fit", "validation"), rows_of(frame, "holdout")
+    pipeline, _ = fit_pipeline(use_case, name, trained)
+    content = convert_pipeline(pipeline, use_case)
+    graph = load_graph(content, numbers=use_case.numbers, categories=use_case.categories)
+    probes = probe_rows(pipeline, holdout, use_case)
+    parity = measure_parity(pipeline, graph, probes, allowed_flips=use_case.gate.parity_flips)
+    packaged = Package(
+        use_case=use_case.name,
+        use_case_hash=use_case.hash,
+        digest=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        numbers=use_case.numbers,
+        categories=use_case.categories,
+        classes=use_case.target.class_names,
+        golden_rows=choose_golden_rows(graph, pd.concat([trained, holdout], ignore_index=True), use_case),
+        tolerance=TOLERANCE,
+        libraries={library: version(library) for library in _LIBRARIES},
+    )
+    write_atomically(folder / MODEL, content)
+    packaged.write(folder / PACKAGE)
+    return packaged, parity
