@@ -29,6 +29,15 @@ NO_TELEMETRY = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+#: MLflow's client gives up after seconds instead of minutes (who wants to wait retries the whole call), and is quiet.
+MLFLOW_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
 #: With default OpenMP threads two busy cores turned a 0.1 s boosting fit into seconds (measured).
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -113,12 +122,19 @@ class Settings(BaseSettings):
             own["PERENNIAL_AIRFLOW_PASSWORD"] = self.airflow_password.get_secret_value()
         inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         mlflow = {"MLFLOW_TRACKING_URI": self.mlflow_url, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-        return inherited | ONE_THREAD | NO_TELEMETRY | mlflow | own | (extra or {})
+        return MLFLOW_CLIENT | inherited | ONE_THREAD | NO_TELEMETRY | mlflow | own | (extra or {})
 
     def quieten_this_process(self) -> None:
         """Apply the telemetry and thread settings to the running process, before heavy imports."""
-        os.environ.update(ONE_THREAD | NO_TELEMETRY)
-        os.environ["MLFLOW_TRACKING_URI"] = self.mlflow_url
+        os.environ.update(ONE_THREAD)
+        prepare_mlflow(self.mlflow_url)
+
+
+def prepare_mlflow(url: str) -> None:
+    """Apply the telemetry settings and MLflow's patience to the running process, before mlflow is imported."""
+    os.environ.update(NO_TELEMETRY | {"MLFLOW_TRACKING_URI": url})
+    for name, value in MLFLOW_CLIENT.items():
+        os.environ.setdefault(name, value)
 
 
 @cache

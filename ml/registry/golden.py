@@ -1,0 +1,114 @@
+"""Golden rows: a graph is what was judged only if it still answers them as it did then.
+
+The release DAG asks them before the manifest names a graph, and every replica before it swaps: hence nothing heavier
+than NumPy and onnxruntime is imported here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml.errors import DataError
+from ml.records.release import GoldenRow, Package
+from ml.registry.manifest import MODEL
+from ml.use_case import UseCase
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from numpy.typing import NDArray
+
+
+def check_golden_rows(folder: Path, package: Package, use_case: UseCase) -> float:
+    """Largest difference of a probability from the golden rows' own, ``[0, package.tolerance]``.
+
+    Parameters
+    ----------
+    folder
+        Holds ``model.onnx``.
+    use_case
+        Whose name, columns and classes the package must have.
+
+    Raises
+    ------
+    DataError
+        The package is of another use case file or has no golden rows, onnxruntime cannot run the graph, or the graph
+        answers otherwise.
+    """
+    return check_session(load_session(folder / MODEL), package, use_case)
+
+
+def load_session(path: Path) -> onnxruntime.InferenceSession:
+    """Graph of a file in onnxruntime, one thread, CPU.
+
+    Raises
+    ------
+    DataError
+        The file holds no graph that onnxruntime can load.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, too
+    try:
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common root
+        raise DataError("graph cannot be loaded", where=str(path), got=str(error)[:300]) from error
+
+
+def check_session(session: onnxruntime.InferenceSession, package: Package, use_case: UseCase) -> float:
+    """The same as :func:`check_golden_rows` for a graph that is loaded already."""
+    _check_columns(package, use_case)
+    try:
+        labels, probabilities = session.run(["label", "probabilities"], _inputs(package, use_case))
+        found = np.asarray(probabilities, dtype=np.float64)
+    except Exception as error:  # see above; also values of the wrong type
+        raise DataError("graph cannot be run", where=package.use_case, got=str(error)[:300]) from error
+    wanted = np.array([golden.probabilities for golden in package.golden_rows])
+    if found.shape != wanted.shape:
+        raise DataError("graph has other classes", where=MODEL, got=str(found.shape), allowed=str(wanted.shape))
+    difference = float(np.abs(found - wanted).max())
+    if not difference <= package.tolerance:  # also when it is not a number
+        allowed = f"a difference of at most {package.tolerance:g}"
+        raise DataError("graph answers golden rows otherwise", where=MODEL, got=f"{difference:g}", allowed=allowed)
+    decided = [str(label) for label in labels]
+    if decided != [golden.label for golden in package.golden_rows]:
+        raise DataError("graph decides golden rows otherwise", where=MODEL, got=", ".join(sorted(set(decided))))
+    return difference
+
+
+def _check_columns(package: Package, use_case: UseCase) -> None:
+    for name, got, allowed in (
+        ("use_case", package.use_case, use_case.name),
+        ("numbers", package.numbers, use_case.numbers),
+        ("categories", package.categories, use_case.categories),
+        ("classes", package.classes, use_case.target.class_names),
+    ):
+        if got != allowed:
+            raise DataError("package is of another use case file", where=name, got=str(got), allowed=str(allowed))
+    if not package.golden_rows:
+        raise DataError("package has no golden rows", where=package.use_case, got="0", allowed="one or more")
+    width = len(use_case.features)
+    for golden in package.golden_rows:
+        if len(golden.row) != width:
+            got = f"{len(golden.row)} values"
+            raise DataError("golden row has other columns", where=package.use_case, got=got, allowed=f"{width} values")
+
+
+def _inputs(package: Package, use_case: UseCase) -> dict[str, NDArray[Any]]:
+    order = {name: position for position, name in enumerate(use_case.features)}
+    numbers, categories = ([order[name] for name in names] for names in (package.numbers, package.categories))
+    inputs: dict[str, NDArray[Any]] = {}
+    if numbers:
+        inputs["numbers"] = np.array(_pick(package.golden_rows, numbers, np.nan), dtype=np.float32)
+    if categories:
+        inputs["categories"] = np.array(_pick(package.golden_rows, categories, ""), dtype=object)
+    return inputs
+
+
+def _pick(rows: tuple[GoldenRow, ...], columns: list[int], missing: float | str) -> list[list[float | str]]:
+    values = ([golden.row[column] for column in columns] for golden in rows)
+    return [[missing if value is None else value for value in row] for row in values]

@@ -1,0 +1,131 @@
+"""The registry in memory: for tests and simulations, under the same contract as MLflow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ml.errors import DataError, InputError
+from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, TrainingSet
+from ml.records.profile import ReferenceProfile
+from ml.records.release import Package, ReleaseOutcome
+from ml.registry.manifest import MODEL, PACKAGE
+from ml.registry.page import describe_gate, describe_training
+from ml.registry.port import PARITY, REFERENCE, ModelVersion, Registry, check_package, check_same_bytes
+from ml.registry.tags import gate_tags, read_version, release_tags, version_tags
+from ml.use_case import UseCase
+
+
+@dataclass
+class Run:
+    """What one retraining noted: its training set, its candidates by name, its gate decision."""
+
+    training_set: TrainingSet
+    candidates: dict[str, tuple[CandidateResult, dict[str, Any]]] = field(default_factory=dict)
+    gate: GateDecision | None = None
+
+
+class MemoryRegistry(Registry):
+    """Runs, versions and aliases that live as long as the object."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self._versions: dict[str, list[ModelVersion]] = {}
+        self._files: dict[tuple[str, int], dict[str, bytes]] = {}
+        self._champions: dict[str, int] = {}
+
+    def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
+        """See :class:`Registry`."""
+        run_id = f"{use_case.name}: {training_set.request.key}"
+        self.runs.setdefault(run_id, Run(training_set))
+        return run_id
+
+    def log_candidate(self, run_id: str, result: CandidateResult, parameters: Mapping[str, Any]) -> None:
+        """See :class:`Registry`."""
+        self.runs[run_id].candidates.setdefault(result.name, (result, dict(parameters)))
+
+    def register(
+        self,
+        run_id: str,
+        folder: Path,
+        *,
+        package: Package,
+        parity: Parity,
+        choice: Choice,
+        training_set: TrainingSet,
+    ) -> ModelVersion:
+        """See :class:`Registry`."""
+        package_digest = check_package(folder, package)
+        versions = self._versions.setdefault(package.use_case, [])
+        for version in versions:
+            if version.tags["request_key"] == training_set.request.key:
+                return check_same_bytes(version, package)
+        version = read_version(
+            package.use_case,
+            len(versions) + 1,
+            run_id=run_id,
+            tags=version_tags(package, package_digest, choice, training_set),
+            created_at=datetime.now(UTC),
+            description=describe_training(package, parity, choice, training_set),
+        )
+        kept = {name: (folder / name).read_bytes() for name in (MODEL, PACKAGE, REFERENCE)}
+        self._files[version.name, version.version] = kept | {PARITY: parity.model_dump_json().encode()}
+        versions.append(version)
+        return version
+
+    def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
+        """See :class:`Registry`."""
+        found = self.version(version.name, version.version)
+        self.runs[version.run_id].gate = decision
+        self._replace(found, tags=gate_tags(decision), description=describe_gate(found.description, decision))
+
+    def record_release(self, outcome: ReleaseOutcome) -> None:
+        """See :class:`Registry`."""
+        found = self.version(outcome.use_case, outcome.wanted_version)
+        self._replace(found, tags=release_tags(outcome), description=found.description)
+
+    def champion(self, use_case: str) -> ModelVersion | None:
+        """See :class:`Registry`."""
+        number = self._champions.get(use_case)
+        return None if number is None else self.version(use_case, number)
+
+    def version(self, use_case: str, number: int) -> ModelVersion:
+        """See :class:`Registry`."""
+        versions = self._versions.get(use_case, [])
+        if not 1 <= number <= len(versions):
+            raise InputError("model version is unknown", where=use_case, got=str(number), allowed="a registered one")
+        return versions[number - 1]
+
+    def versions(self, use_case: str) -> tuple[ModelVersion, ...]:
+        """See :class:`Registry`."""
+        return tuple(reversed(self._versions.get(use_case, [])))
+
+    def set_champion(self, use_case: str, number: int | None) -> None:
+        """See :class:`Registry`."""
+        if number is None:
+            self._champions.pop(use_case, None)
+        else:
+            self._champions[use_case] = self.version(use_case, number).version
+
+    def fetch(self, version: ModelVersion, to: Path) -> Path:
+        """See :class:`Registry`."""
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir(parents=True)
+        for name, content in self._files[version.name, version.version].items():
+            (to / name).write_bytes(content)
+        return to
+
+    def reference(self, version: ModelVersion) -> ReferenceProfile:
+        """See :class:`Registry`."""
+        content = self._files[version.name, version.version].get(REFERENCE)
+        if content is None:
+            raise DataError("artifact is absent", where=f"{version.name} version {version.version}", got=REFERENCE)
+        return ReferenceProfile.model_validate_json(content)
+
+    def _replace(self, version: ModelVersion, *, tags: dict[str, str], description: str) -> None:
+        changed = replace(version, tags=version.tags | tags, description=description)
+        self._versions[version.name][version.version - 1] = changed
