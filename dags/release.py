@@ -23,7 +23,7 @@ def release(use_case: UseCase) -> DAG:
         staged = task(stage.stage)(name)
         verified = task.branch(stage.verify)(name, staged)
         switched = task(stage.switch)(name, staged)
-        confirmed = task.branch(stage.confirm)(name, switched)
+        confirmed = task.branch(stage.confirm)(name, staged, switched)
         roll_back = task(stage.roll_back, trigger_rule=EITHER_WAY)(name, staged)
         verified >> Label("sound") >> switched
         verified >> Label("refused") >> roll_back

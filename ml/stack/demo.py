@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,13 +15,14 @@ import pandas as pd
 from ml.errors import PerennialError
 from ml.evaluation.metrics import log_loss_rows
 from ml.evaluation.predict import predict
+from ml.policy.decide import decision_key
 from ml.records.decision import MonitorDecision, RetrainOutcome
 from ml.records.measure import Window
+from ml.records.release import ReleaseManifest, ReleaseOutcome
 from ml.records.story import Story, StoryWeek
-from ml.records.release import ReleaseManifest
 from ml.registry.manifest import read_manifest
 from ml.settings import Settings
-from ml.simulation.replay import Client, SteadyTraffic, Tally, replay
+from ml.simulation.replay import Client, SteadyTraffic, replay
 from ml.stack.airflow_api import AirflowApi
 from ml.store.control import ControlStore
 from ml.training.history import load_stream
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 #: A pipeline run that takes longer than this has lost something.
 PATIENCE_SECONDS = 300.0
+
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 #: Called with what is going on and the share of the story that is told, ``[0, 1]``.
 Progress = Callable[[str, float], None]
@@ -49,6 +52,15 @@ class Stage:
     def folder(self) -> Path:
         """Where the story keeps its book."""
         return self.settings.var / "demo"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One window of the recorded stream, and the number of its week."""
+
+    number: int
+    window: Window
+    stream: pd.DataFrame
 
 
 def tell_story(stage: Stage, *, weeks: int, progress: Progress) -> Story:
@@ -77,22 +89,32 @@ def tell_story(stage: Stage, *, weeks: int, progress: Progress) -> Story:
     told = _read_weeks(stage)
     beginning: Literal["clean", "continued"] = "continued" if told else "clean"
     first = _first_model(stage, progress)
-    todo = list(_windows(stage))[len(told) :]
-    for number, (window, stream) in enumerate(todo, start=1):
-        if number > weeks and _story(stage, told, beginning, first, started).complete:
+    story = _story(stage, told, beginning, first, started)
+    for played, chapter in enumerate(list(_chapters(stage))[len(told) :]):
+        if played >= weeks and story.complete:
             break
+        say = _narrator(progress, chapter, done=played, of=weeks)
+        story = _story(stage, [*story.weeks, _play_week(stage, chapter, first, say)], beginning, first, started)
+        story.write(stage.folder / "result.json")
+    return story
 
-        def say(what: str, share: float, number: int = number) -> None:
-            progress(f"week {len(told) + 1}, to {window.end:%d %B}: {what}", min((number - 1 + share) / weeks, 1.0))  # noqa: B023
 
-        told.append(_play_week(stage, len(told) + 1, window, stream, first, say))
-        _story(stage, told, beginning, first, started).write(stage.folder / "result.json")
-    return _story(stage, told, beginning, first, started)
+def _narrator(progress: Progress, chapter: Chapter, *, done: int, of: int) -> Progress:
+    def say(what: str, share: float) -> None:
+        text = f"week {chapter.number}, to {chapter.window.end:%d %B}: {what}"
+        progress(text, min((done + share) / of, 1.0))
+
+    return say
 
 
 def weeks_left(stage: Stage) -> int:
     """Windows of the recorded stream that have not been played yet."""
-    return len(list(_windows(stage))) - len(_read_weeks(stage))
+    return len(list(_chapters(stage))) - len(_read_weeks(stage))
+
+
+def told_weeks(stage: Stage) -> int:
+    """Windows that have been played already."""
+    return len(_read_weeks(stage))
 
 
 def _read_weeks(stage: Stage) -> list[StoryWeek]:
@@ -100,7 +122,7 @@ def _read_weeks(stage: Stage) -> list[StoryWeek]:
     return list(Story.read(book).weeks) if book.exists() else []
 
 
-def _windows(stage: Stage) -> Iterator[tuple[Window, pd.DataFrame]]:
+def _chapters(stage: Stage) -> Iterator[Chapter]:
     """Whole windows of the stream, one after the other, with their rows."""
     since = stage.use_case.training.history.until
     if since is None:
@@ -108,12 +130,12 @@ def _windows(stage: Stage) -> Iterator[tuple[Window, pd.DataFrame]]:
             "there is nothing to replay", where="training.history.until", got="nothing", allowed="where traffic begins"
         )
     length = stage.use_case.monitoring.window
-    stream = load_stream(stage.use_case, stage.settings.home, since)
-    end = since + length
+    stream = load_stream(stage.use_case, stage.settings.home, Window(start=since, end=_END_OF_TIME))
+    end, number = since + length, 1
     while end <= stream["event_time"].max() + pd.Timedelta(hours=1):
         inside = (stream["event_time"] >= end - length) & (stream["event_time"] < end)
-        yield Window(start=end - length, end=end), stream[inside]
-        end += length
+        yield Chapter(number, Window(start=end - length, end=end), stream[inside])
+        end, number = end + length, number + 1
 
 
 def _first_model(stage: Stage, progress: Progress) -> ReleaseManifest:
@@ -136,23 +158,39 @@ def _first_model(stage: Stage, progress: Progress) -> ReleaseManifest:
     return manifest
 
 
-def _play_week(
-    stage: Stage, number: int, window: Window, stream: pd.DataFrame, first: ReleaseManifest, say: Progress
-) -> StoryWeek:
+def _play_week(stage: Stage, chapter: Chapter, first: ReleaseManifest, say: Progress) -> StoryWeek:
     started = time.monotonic()
+    sent = 0
+
+    def advance(rows: int) -> None:
+        nonlocal sent
+        sent += rows
+        say("live traffic", 0.5 * sent / max(len(chapter.stream), 1))
+
     with Client(stage.settings.scoring_url, stage.use_case) as client:
-        say("live traffic", 0.0)
-        sent = 0
-
-        def advance(rows: int) -> None:
-            nonlocal sent
-            sent += rows
-            say("live traffic", 0.5 * sent / max(len(stream), 1))
-
-        replay(client, stream, stage.use_case, advance)
-        with SteadyTraffic(client, stream, stage.use_case):
-            decision, outcome = _run_pipeline(stage, window.end, say)
-        return _week(stage, number, stream, decision, outcome, client.tally, first, time.monotonic() - started)
+        replay(client, chapter.stream, stage.use_case, advance)
+        with SteadyTraffic(client, chapter.stream, stage.use_case):
+            decision, outcome = _run_pipeline(stage, chapter.window.end, say)
+    answered = chapter.stream[chapter.stream["id"].isin(client.tally.answers)]
+    answers = [client.tally.answers[row_id] for row_id in answered["id"]]
+    live = np.array([list(probabilities.values()) for _, probabilities in answers])
+    return StoryWeek(
+        week=chapter.number,
+        as_of=decision.as_of,
+        drift_score=decision.check.score,
+        threshold=decision.check.threshold,
+        decision=decision.action,
+        challenger=outcome.outcome if outcome else None,
+        deployed=outcome.challenger_version if outcome and outcome.outcome == "promoted" else None,
+        model_version=max(version for version, _ in answers),
+        log_loss_live=_mean_loss(stage, answered, live),
+        log_loss_first=_mean_loss(stage, answered, predict(_artifact(stage, first), answered, stage.use_case)),
+        rows=len(answered),
+        requests=client.tally.requests,
+        refused_requests=client.tally.refused,
+        failed_requests=client.tally.failed,
+        seconds=round(time.monotonic() - started, 2),
+    )
 
 
 def _run_pipeline(stage: Stage, as_of: datetime, say: Progress) -> tuple[MonitorDecision, RetrainOutcome | None]:
@@ -160,7 +198,7 @@ def _run_pipeline(stage: Stage, as_of: datetime, say: Progress) -> tuple[Monitor
     say("monitor", 0.5)
     run = stage.airflow.trigger(f"{name}.monitor", {"as_of": as_of.isoformat()})
     stage.airflow.wait(f"{name}.monitor", run, timeout=PATIENCE_SECONDS)
-    stored = stage.control.find("monitor", f"{name}/{as_of.isoformat()}")
+    stored = stage.control.find("monitor", decision_key(name, as_of))
     if stored is None:
         raise PerennialError("the monitor run decided nothing", where=f"{name}.monitor run {run}")
     decision = MonitorDecision.model_validate_json(stored.payload)
@@ -180,57 +218,30 @@ def _run_pipeline(stage: Stage, as_of: datetime, say: Progress) -> tuple[Monitor
 
 
 def _wait_for_release(stage: Stage, outcome: RetrainOutcome) -> None:
-    def served() -> bool | None:
-        manifest = read_manifest(stage.settings.releases, stage.use_case.name)
-        released = stage.control.find("release", f"{stage.use_case.name}/{outcome.challenger_version}")
-        return True if manifest and released and manifest.model_version == outcome.challenger_version else None
+    def released() -> ReleaseOutcome | None:
+        found = stage.control.latest("release", stage.use_case.name)
+        release = ReleaseOutcome.model_validate_json(found.payload) if found else None
+        return release if release and release.wanted_version == outcome.challenger_version else None
 
-    _wait_for(stage, "release", f"release of version {outcome.challenger_version}", served)
+    release = _wait_for(stage, "release", f"release of version {outcome.challenger_version}", released)
+    if release.outcome == "rolled_back":
+        raise PerennialError("the winner was not released", where=stage.use_case.name, got=release.reason)
 
 
 def _wait_for(stage: Stage, file: str, what: str, look: Callable[[], T | None]) -> T:
-    """What ``look`` finds, while a run of the DAG may still bring it."""
+    """What ``look`` finds, as long as a run of the DAG may still bring it."""
+    dag_id = f"{stage.use_case.name}.{file}"
+    before = {run["dag_run_id"] for run in stage.airflow.runs(dag_id) if run["state"] == "failed"}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         found = look()
         if found is not None:
             return found
-        state = stage.airflow.latest_state(f"{stage.use_case.name}.{file}")
-        if state == "failed":
-            raise PerennialError(f"{what} failed", where=f"DAG {stage.use_case.name}.{file}", allowed="see its log")
+        failed = [run["dag_run_id"] for run in stage.airflow.runs(dag_id) if run["state"] == "failed"]
+        if set(failed) - before:
+            raise PerennialError(f"{what} failed", where=f"DAG {dag_id}, run {failed[0]}", allowed="see its log")
         time.sleep(0.3)
-    raise PerennialError(f"{what} did not end", where=f"DAG {stage.use_case.name}.{file}", got=f"{PATIENCE_SECONDS} s")
-
-
-def _week(
-    stage: Stage,
-    number: int,
-    stream: pd.DataFrame,
-    decision: MonitorDecision,
-    outcome: RetrainOutcome | None,
-    tally: Tally,
-    first: ReleaseManifest,
-    seconds: float,
-) -> StoryWeek:
-    answered = stream[stream["id"].isin(tally.answers)]
-    live = np.array([list(tally.answers[row_id][1].values()) for row_id in answered["id"]])
-    return StoryWeek(
-        week=number,
-        as_of=decision.as_of,
-        drift_score=decision.check.score,
-        threshold=decision.check.threshold,
-        decision=decision.action,
-        challenger=outcome.outcome if outcome else None,
-        deployed=outcome.challenger_version if outcome and outcome.outcome == "promoted" else None,
-        model_version=max(tally.answers[row_id][0] for row_id in answered["id"]),
-        log_loss_live=_mean_loss(stage, answered, live),
-        log_loss_first=_mean_loss(stage, answered, predict(_artifact(stage, first), answered, stage.use_case)),
-        rows=len(answered),
-        requests=tally.requests,
-        refused_requests=tally.refused,
-        failed_requests=tally.failed,
-        seconds=round(seconds, 2),
-    )
+    raise PerennialError(f"{what} did not end", where=f"DAG {dag_id}", got=f"nothing after {PATIENCE_SECONDS:g} s")
 
 
 def _artifact(stage: Stage, manifest: ReleaseManifest) -> Path:
@@ -246,7 +257,7 @@ def _mean_loss(stage: Stage, rows: pd.DataFrame, probabilities: np.ndarray) -> f
 
 def _story(
     stage: Stage,
-    weeks: list[StoryWeek],
+    weeks: Sequence[StoryWeek],
     beginning: Literal["clean", "continued"],
     first: ReleaseManifest,
     started: float,
@@ -269,7 +280,7 @@ def _story(
     )
 
 
-def _mean_over_rows(weeks: list[StoryWeek], value: Callable[[StoryWeek], float | None]) -> float | None:
+def _mean_over_rows(weeks: Sequence[StoryWeek], value: Callable[[StoryWeek], float | None]) -> float | None:
     known = [(loss, week.rows) for week in weeks if (loss := value(week)) is not None]
     rows = sum(n for _, n in known)
     return sum(loss * n for loss, n in known) / rows if rows else None

@@ -2,5 +2,116 @@
 
 from __future__ import annotations
 
-#: Long enough for a replica to load the largest model the budget allows; a replica polls five times a second.
+from typing import Any
+
+from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
+
+#: Long enough for a replica to load the largest model a budget allows; a replica looks five times a second.
 CONFIRM_SECONDS = 30.0
+
+
+def stage(name: str) -> str:
+    """Copy the champion's package from the registry into the release folder; returns what was staged as JSON."""
+    from ml.registry.release import stage as stage_release
+
+    bench = open_workbench(name)
+    staged = stage_release(name, registry=bench.registry, releases=bench.settings.releases, now=wall_clock())
+    return staged.model_dump_json()
+
+
+def verify(name: str, staged: str) -> str:
+    """Digests, the graph in onnxruntime, its golden rows: sound, or taken back before any replica sees it."""
+    from ml.registry.release import verify as verify_release
+
+    bench = open_workbench(name)
+    verification = verify_release(_staged(staged), bench.use_case, releases=bench.settings.releases)
+    _note(bench, staged, verification.reason)
+    return "switch" if verification.accepted else "roll_back"
+
+
+def switch(name: str, staged: str) -> str:
+    """Name the staged version in the manifest that the replicas watch; returns the manifest as JSON."""
+    from ml.registry.release import switch as switch_release
+
+    bench = open_workbench(name)
+    manifest = switch_release(
+        _staged(staged),
+        registry=bench.registry,
+        releases=bench.settings.releases,
+        now=wall_clock(),
+        reason=f"version {_staged(staged).version} has the alias champion",
+    )
+    return manifest.model_dump_json()
+
+
+def confirm(name: str, staged: str, manifest: str) -> str:
+    """The replicas serve what the manifest names, or the release is taken back."""
+    from ml.records.release import ReleaseManifest
+    from ml.registry.release import confirm as confirm_release
+
+    bench = open_workbench(name)
+    confirmation = confirm_release(
+        bench.settings.scoring_url,
+        ReleaseManifest.model_validate_json(manifest),
+        releases=bench.settings.releases,
+        timeout=CONFIRM_SECONDS,
+    )
+    _note(bench, staged, confirmation.reason)
+    return "served" if confirmation.confirmed else "roll_back"
+
+
+def served(name: str, staged: str) -> str:
+    """Note in the registry and in the control database that the version serves."""
+    from ml.registry.release import conclude
+
+    bench = open_workbench(name)
+    return _record(bench, staged, conclude(_staged(staged), registry=bench.registry, now=wall_clock()))
+
+
+def roll_back(name: str, staged: str) -> str:
+    """Bring back the release that the replicas had confirmed before, alias included, and tell the owner."""
+    from ml.alerts.mailbox import post_alert
+    from ml.records.alert import Alert
+    from ml.registry.release import roll_back as roll_back_release
+
+    bench, wanted = open_workbench(name), _staged(staged)
+    reason = _note_path(bench, staged).read_text(encoding="utf-8")
+    outcome = roll_back_release(
+        wanted, registry=bench.registry, releases=bench.settings.releases, now=wall_clock(), reason=reason
+    )
+    alert = Alert(
+        key=f"release/{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
+        use_case=name,
+        time=wall_clock(),
+        severity="error",
+        subject=f"{name}: release of version {wanted.version} was taken back",
+        text=reason,
+    )
+    post_alert(alert, bench.settings.var / "mailbox")
+    return _record(bench, staged, outcome)
+
+
+def _staged(text: str) -> Any:
+    from ml.records.release import StagedRelease
+
+    return StagedRelease.model_validate_json(text)
+
+
+def _record(bench: Workbench, staged: str, outcome: Any) -> str:
+    name, began = bench.use_case.name, _staged(staged).staged_at
+    key = f"{name}/{outcome.wanted_version}/{began.isoformat()}"
+    bench.control.record("release", key, outcome, use_case=name, as_of=began, now=wall_clock())
+    return str(outcome.model_dump_json())
+
+
+def _note_path(bench: Workbench, staged: str) -> Any:
+    wanted = _staged(staged)
+    return bench.run_folder(f"release {wanted.version} {wanted.staged_at.isoformat()}") / "reason.txt"
+
+
+def _note(bench: Workbench, staged: str, reason: str) -> None:
+    """Keep why a branch was taken: the branch itself can only return where to go."""
+    from ml.records.base import write_atomically
+
+    print(reason)
+    write_atomically(_note_path(bench, staged), reason.encode())

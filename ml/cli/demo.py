@@ -1,0 +1,140 @@
+"""``perennial demo``: the story of the README on this machine."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ml.cli.output import print_json, progress_bar, progress_line, stderr, stdout
+
+if TYPE_CHECKING:
+    from ml.records.story import Story
+    from ml.settings import Settings
+    from ml.stack.demo import Stage
+
+#: Everything of the state folder that a clean story begins without.
+_STATE = ("airflow", "control.db*", "demo", "lake", "mailbox", "mlflow", "outbox", "releases", "runs", "stack")
+
+USE_CASE = "harbour_weather"
+
+
+def demo(
+    weeks: Annotated[int, typer.Option(min=1, max=60, help="Weeks to replay now; more, until the story is whole.")] = 14,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Stop the stack, forget all state, and begin again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The story as one JSON object on stdout.")] = False,
+) -> None:
+    """Watch a model notice that the weather changed, retrain, beat its predecessor, and be redeployed.
+
+    Starts the stack, trains a first champion on January and February 2013, replays the following weeks over HTTP
+    (labels an hour late), and runs the monitor DAG after each week. Interrupted, it goes on where it was; called
+    again, it continues with the next weeks. The stack is left running.
+
+    Example: perennial demo --weeks 4
+    """
+    from ml.errors import PerennialError
+    from ml.settings import settings
+    from ml.stack.demo import tell_story, weeks_left
+    from ml.stack.local import start_stack
+
+    current = settings()
+    current.quieten_this_process()
+    if fresh:
+        _forget(current)
+    with progress_line("starting the stack") as say:
+        start_stack(current, say)
+    stage = _stage(current)
+    if weeks_left(stage) == 0:
+        stderr.print("The year is over: a clean story begins.")
+        _forget(current)
+        with progress_line("starting the stack") as say:
+            start_stack(current, say)
+        stage = _stage(current)
+    _announce(stage)
+    with progress_bar("the story") as show:
+        story = tell_story(stage, weeks=weeks, progress=show)
+    if as_json:
+        print_json(story)
+    else:
+        _print_story(story, current)
+    if not story.complete:
+        raise PerennialError(
+            "the story is not whole", where="demo", got=f"{story.retrainings} retrainings won in {len(story.weeks)} weeks"
+        )
+
+
+def _stage(current: Settings) -> Stage:
+    from ml.stack.demo import Stage
+    from ml.stack.local import open_airflow
+    from ml.store.control import ControlStore
+    from ml.use_case import load
+
+    return Stage(
+        settings=current,
+        use_case=load(current.use_cases / f"{USE_CASE}.yaml"),
+        airflow=open_airflow(current),
+        control=ControlStore(current.control_url),
+    )
+
+
+def _announce(stage: Stage) -> None:
+    from ml.stack.demo import told_weeks
+
+    told = told_weeks(stage)
+    begun = (stage.folder / "first_release.json").exists()
+    if told:
+        stderr.print(f"The story continues after week {told}.")
+    else:
+        stderr.print("The story goes on from its beginning." if begun else "A clean story begins.")
+
+
+def _forget(current: Settings) -> None:
+    from ml.stack.local import stop_stack
+
+    with progress_line("stopping the stack") as say:
+        say("stopping, then forgetting all state")
+        stop_stack(current)
+    for pattern in _STATE:
+        for path in current.var.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _print_story(story: Story, current: Settings) -> None:
+    from rich.table import Table
+
+    from ml.stack.airflow_setup import passwords_file
+
+    table = Table("week", "ends", "drift", "threshold", "decision", "served by", "log loss", "first model's", "requests",
+                  "failed", title=f"{story.use_case}: the story so far")  # fmt: skip
+    for week in story.weeks:
+        decision = week.decision
+        if week.challenger is not None:
+            decision += f", {week.challenger}" + (f" v{week.deployed}" if week.deployed else "")
+        table.add_row(
+            str(week.week),
+            f"{week.as_of:%Y-%m-%d}",
+            _number(week.drift_score, 2),
+            f"{week.threshold:g}",
+            decision,
+            f"v{week.model_version}",
+            _number(week.log_loss_live, 3),
+            _number(week.log_loss_first, 3),
+            str(week.requests),
+            str(week.failed_requests),
+        )
+    stdout.print(table)
+    live, first = _number(story.log_loss_live, 4), _number(story.log_loss_first, 4)
+    stdout.print(f"Log loss of all weeks: {live}; had the first model stayed: {first}.")
+    stdout.print(f"{story.retrainings} retrainings won, {story.failed_requests} failed requests, {story.seconds:.0f} s.")
+    for name, url in story.urls.items():
+        stdout.print(f"{name}: {url}")
+    stdout.print(f"Airflow's user is {current.airflow_user!r}, its password is in {passwords_file(current)}")
+    stdout.print(f"The same as JSON: {current.var / 'demo' / 'result.json'}. Stop the stack: make down")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,46 @@
+"""The `perennial` command: its groups, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ml.cli import demo, pipeline, stack, use_case
+from ml.cli.output import stderr
+from ml.errors import PerennialError
+
+app = typer.Typer(
+    name="perennial",
+    help="Keeps models current, and can prove that it does so rightly. Begin with: perennial demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo.demo, stack.up, stack.down, stack.status, pipeline.monitor, pipeline.retrain):
+    app.command()(command)
+app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("perennial"))
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line; every error of ours is one line on stderr and its exit code."""
+    try:
+        app()
+    except PerennialError as error:
+        stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        stderr.print("interrupted; the same command goes on from here")
+        sys.exit(130)

@@ -1,0 +1,112 @@
+"""Airflow's REST API, as far as the command line and the demo need it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+
+from ml.errors import InputError, PerennialError, ServiceAway
+
+_FINAL = {"success", "failed"}
+
+
+class AirflowApi:
+    """Client of one Airflow.
+
+    Parameters
+    ----------
+    url
+        Base address of its api-server.
+    user, password
+        Account that may trigger DAGs.
+    """
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._account = {"username": user, "password": password}
+        self._token = ""
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Identity of the run that this call started.
+
+        Raises
+        ------
+        InputError
+            There is no such DAG, or its form refuses ``conf``.
+        ServiceAway
+            Airflow does not answer.
+        """
+        given = {key: value for key, value in conf.items() if value is not None}
+        run = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": given})
+        return str(run["dag_run_id"])
+
+    def wait(self, dag_id: str, run_id: str, *, timeout: float) -> None:
+        """Return when a run has succeeded.
+
+        Raises
+        ------
+        PerennialError
+            It failed, or did not end in ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            if state == "success":
+                return
+            if state in _FINAL:
+                raise PerennialError(
+                    "a run failed", where=f"{dag_id} {run_id}", got=", ".join(self._failed(dag_id, run_id))
+                )
+            time.sleep(0.2)
+        raise PerennialError("a run did not end", where=f"{dag_id} {run_id}", got=f"nothing after {timeout:g} s")
+
+    def runs(self, dag_id: str, *, limit: int = 10) -> list[dict[str, Any]]:
+        """Newest runs first."""
+        query = {"order_by": "-run_after", "limit": limit}
+        return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+
+    def dag_ids(self) -> set[str]:
+        """DAGs that Airflow has parsed."""
+        found = self._call("GET", "/api/v2/dags", params={"limit": 500})
+        return {dag["dag_id"] for dag in found["dags"]}
+
+    def import_errors(self) -> list[str]:
+        """DAG files that could not be parsed, each with the last lines of its error."""
+        found = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
+
+    def health(self) -> dict[str, Any]:
+        """State of Airflow's own parts."""
+        return dict(self._call("GET", "/api/v2/monitor/health"))
+
+    def _failed(self, dag_id: str, run_id: str) -> list[str]:
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        tasks = self._call("GET", path)["task_instances"]
+        return [f"task {task['task_id']}" for task in tasks if task["state"] == "failed"]
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            reply = self._send(method, path, **options)
+            if reply.status_code == httpx.codes.UNAUTHORIZED:
+                self._token = ""
+                reply = self._send(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ServiceAway("Airflow does not answer", where=str(self._http.base_url), got=str(error)) from error
+        if reply.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise ServiceAway("Airflow failed", where=path, got=f"HTTP {reply.status_code}")
+        if reply.is_error:
+            raise InputError("Airflow refused", where=path, got=f"HTTP {reply.status_code}: {reply.text[:500]}")
+        return reply.json()
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        if not self._token:
+            reply = self._http.post("/auth/token", json=self._account)
+            if reply.is_client_error:
+                raise InputError(
+                    "Airflow does not know this account", where="airflow_user", got=self._account["username"]
+                )
+            reply.raise_for_status()
+            self._token = reply.json()["access_token"]
+        return self._http.request(method, path, headers={"Authorization": f"Bearer {self._token}"}, **options)
