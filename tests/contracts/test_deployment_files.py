@@ -1,0 +1,158 @@
+"""Facts about the files that deploy and check the project: compose file, image, workflow."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ml.settings import NO_TELEMETRY, PROJECT, Settings
+
+COMPOSE = PROJECT / "docker-compose.yaml"
+WORKFLOW = PROJECT / ".github" / "workflows" / "ci.yml"
+SECRET_NAME = re.compile(r"PASSWORD$|SECRET|FERNET_KEY$|TOKEN|SQL_ALCHEMY_CONN$")
+REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, dict[str, Any]]:
+    """Services of the compose file, anchors merged."""
+    return yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+
+
+@pytest.fixture(scope="module")
+def ours(services: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Services that run the image built here."""
+    return {name: service for name, service in services.items() if "build" in service}
+
+
+def schema_problems(schema: str, file: Path) -> str:
+    """What check-jsonschema finds in a file; empty when the file is valid."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("vendor.compose-spec", COMPOSE), ("vendor.github-workflows", WORKFLOW)],
+    ids=["compose", "workflow"],
+)
+def test_file_follows_its_published_schema(schema: str, file: Path) -> None:
+    """The compose file and the workflow are valid by the schemas of their makers."""
+    assert schema_problems(schema, file) == ""
+
+
+def test_schema_check_sees_a_wrong_key(tmp_path: Path) -> None:
+    """The check above can fail: a service with an invented key is refused."""
+    wrong = tmp_path / "docker-compose.yaml"
+    wrong.write_text("services: {scoring: {image: a, prots: ['1:1']}}", encoding="utf-8")
+    assert "prots" in schema_problems("vendor.compose-spec", wrong)
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, dict[str, Any]]) -> None:
+    """Three services publish a port, each on 127.0.0.1; PostgreSQL publishes none."""
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(published) == {"airflow-api-server", "mlflow", "scoring"}
+    assert [port for ports in published.values() for port in ports if not port.startswith("127.0.0.1:")] == []
+    assert [name for name, service in services.items() if service.get("network_mode")] == []
+
+
+def test_secrets_are_required_variables(services: dict[str, dict[str, Any]]) -> None:
+    """Every secret is ``${NAME:?…}``: none stands in the file, none has a default."""
+    secrets = {
+        (name, key): str(value)
+        for name, service in services.items()
+        for key, value in service["environment"].items()
+        if SECRET_NAME.search(key) and not key.endswith("_PASSWORDS_FILE")
+    }
+    assert ("postgres", "POSTGRES_PASSWORD") in secrets
+    assert ("airflow-scheduler", "AIRFLOW__API_AUTH__JWT_SECRET") in secrets
+    assert {place: value for place, value in secrets.items() if not REQUIRED.search(value)} == {}
+    whole = {place: value for place, value in secrets.items() if not place[1].endswith("SQL_ALCHEMY_CONN")}
+    assert {place: value for place, value in whole.items() if not REQUIRED.fullmatch(value)} == {}
+
+
+def test_urls_hold_no_literal_password() -> None:
+    """Between ``user:`` and ``@`` of a URL stands a required variable."""
+    passwords = re.findall(r"://[\w-]+:(.+)@", COMPOSE.read_text(encoding="utf-8"))
+    assert passwords
+    assert [found for found in passwords if not REQUIRED.fullmatch(found)] == []
+
+
+def test_only_airflow_knows_airflows_secrets(ours: dict[str, dict[str, Any]]) -> None:
+    """MLflow and the scoring service, which face clients, are given no secret at all."""
+    for name in ("mlflow", "scoring"):
+        assert [key for key in ours[name]["environment"] if SECRET_NAME.search(key)] == []
+
+
+def test_variables_are_fields_of_the_settings() -> None:
+    """A ``PERENNIAL_*`` name in the compose file or the image that no setting reads is a typing error."""
+    text = COMPOSE.read_text(encoding="utf-8") + (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bPERENNIAL_([A-Z_]+)", text))
+    assert {"VAR", "HOST", "MLFLOW_URL", "SCORING_URL"} <= named
+    assert named - {name.upper() for name in Settings.model_fields} == set()
+
+
+def test_settings_accept_what_a_service_is_given(
+    ours: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of the scoring service is a usable installation whose addresses name compose services."""
+    for key, value in ours["scoring"]["environment"].items():
+        monkeypatch.setenv(key, value)
+    found = Settings()
+    hosts = {url.split("/")[2].split(":")[0] for url in (found.airflow_url, found.mlflow_url, found.scoring_url)}
+    assert hosts == {"airflow-api-server", "mlflow", "scoring"}
+    assert hosts <= set(ours)
+    assert {f"{volume}" for service in ours.values() for volume in service["volumes"]} == {f"var:{found.var}"}
+
+
+def test_usage_reporting_is_off_everywhere(ours: dict[str, dict[str, Any]]) -> None:
+    """Every service of ours gets the whole of ``NO_TELEMETRY``, with its values."""
+    assert len(ours) == 6
+    for service in ours.values():
+        assert NO_TELEMETRY.items() <= service["environment"].items()
+
+
+def test_services_are_watched_and_restarted(services: dict[str, dict[str, Any]]) -> None:
+    """All services but the one that ends by itself have a health check and come back."""
+    staying = {name: service for name, service in services.items() if name != "airflow-init"}
+    assert [name for name, service in staying.items() if "healthcheck" not in service] == []
+    assert {service["restart"] for service in staying.values()} == {"unless-stopped"}
+    assert services["airflow-init"]["restart"] == "no"
+
+
+def test_image_installs_the_lock_by_hash_and_drops_root() -> None:
+    """The image installs hashed requirements only, and its last user is not root."""
+    lines = (PROJECT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    installs = [line for line in lines if "pip install" in line]
+    assert len(installs) == 2
+    assert "--require-hashes" in installs[0]
+    assert "--no-deps" in installs[1]
+    assert [line for line in lines if line.startswith("USER")] == ["USER perennial"]
+
+
+def test_image_gets_only_what_is_copied_by_name() -> None:
+    """``.dockerignore`` keeps everything out and lets in exactly what the Dockerfile copies."""
+    rules = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", (PROJECT / "Dockerfile").read_text(encoding="utf-8"), re.M)
+    copied = {name for names in copies for name in names.split()}
+    assert "*" in rules
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+    assert [name for name in copied if not (PROJECT / name).exists()] == []
+
+
+def test_workflow_can_only_read_and_pins_its_actions() -> None:
+    """The workflow's token reads contents, its actions have whole versions, and it runs what we run."""
+    workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    actions = [step["uses"] for step in steps if "uses" in step]
+    assert workflow["permissions"] == {"contents": "read"}
+    assert actions
+    assert [action for action in actions if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+\.\d+\.\d+", action)] == []
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
