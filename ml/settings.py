@@ -11,7 +11,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ml.errors import InputError
@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     scoring_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['scoring_port']}")
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
+
+    @field_validator("home", "var", "use_cases")
+    @classmethod
+    def _folders_are_absolute(cls, folder: Path) -> Path:
+        return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
 
     @property
     def lake(self) -> Path:

@@ -21,7 +21,9 @@ USE_CASE = "harbour_weather"
 
 
 def demo(
-    weeks: Annotated[int, typer.Option(min=1, max=60, help="Weeks to replay now; more, until the story is whole.")] = 14,
+    weeks: Annotated[
+        int, typer.Option(min=1, max=60, help="Weeks to replay now; more, until the story is whole.")
+    ] = 20,
     fresh: Annotated[bool, typer.Option("--fresh", help="Stop the stack, forget all state, and begin again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The story as one JSON object on stdout.")] = False,
 ) -> None:
@@ -60,7 +62,9 @@ def demo(
         _print_story(story, current)
     if not story.complete:
         raise PerennialError(
-            "the story is not whole", where="demo", got=f"{story.retrainings} retrainings won in {len(story.weeks)} weeks"
+            "the story is not whole",
+            where="demo",
+            got=f"{story.retrainings} retrainings won in {len(story.weeks)} weeks",
         )
 
 
@@ -108,15 +112,14 @@ def _print_story(story: Story, current: Settings) -> None:
 
     from ml.stack.airflow_setup import passwords_file
 
-    table = Table("week", "ends", "drift", "threshold", "decision", "served by", "log loss", "first model's", "requests",
-                  "failed", title=f"{story.use_case}: the story so far")  # fmt: skip
+    headings = ("week", "ends", "drift", "over", "decision", "model", "loss", "first", "sent", "failed")
+    table = Table(*headings, title=f"{story.use_case}: the story so far")
     for week in story.weeks:
-        decision = week.decision
-        if week.challenger is not None:
-            decision += f", {week.challenger}" + (f" v{week.deployed}" if week.deployed else "")
+        outcome = f"v{week.deployed}" if week.deployed else week.challenger
+        decision = f"{week.decision}: {outcome}" if outcome else week.decision
         table.add_row(
             str(week.week),
-            f"{week.as_of:%Y-%m-%d}",
+            f"{week.as_of:%d %b}",
             _number(week.drift_score, 2),
             f"{week.threshold:g}",
             decision,
@@ -127,9 +130,12 @@ def _print_story(story: Story, current: Settings) -> None:
             str(week.failed_requests),
         )
     stdout.print(table)
+    stdout.print("over: the threshold; loss: log loss of what was served; first: had the first model stayed.")
     live, first = _number(story.log_loss_live, 4), _number(story.log_loss_first, 4)
     stdout.print(f"Log loss of all weeks: {live}; had the first model stayed: {first}.")
-    stdout.print(f"{story.retrainings} retrainings won, {story.failed_requests} failed requests, {story.seconds:.0f} s.")
+    stdout.print(
+        f"{story.retrainings} retrainings won, {story.failed_requests} failed requests, {story.seconds:.0f} s."
+    )
     for name, url in story.urls.items():
         stdout.print(f"{name}: {url}")
     stdout.print(f"Airflow's user is {current.airflow_user!r}, its password is in {passwords_file(current)}")

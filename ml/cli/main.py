@@ -44,3 +44,7 @@ def run() -> None:
     except KeyboardInterrupt:
         stderr.print("interrupted; the same command goes on from here")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ml.cli.output import print_json, progress_line, stdout
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+    from ml.stack.local import ServiceStatus
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
 
@@ -19,13 +23,18 @@ def up(as_json: Json = False) -> None:
     Example: PERENNIAL_SCORING_PORT=8001 perennial up
     """
     from ml.settings import settings
+    from ml.stack.airflow_setup import airflow_password, passwords_file
     from ml.stack.local import start_stack
 
+    current = settings()
+    first = current.airflow_password is None and not passwords_file(current).exists()
     with progress_line("starting the stack") as say:
-        started = start_stack(settings(), say)
+        started = start_stack(current, say)
     if not as_json:
         stdout.print("The stack is up." if started else "The stack was up already.")
     status(as_json)
+    if first and not as_json:
+        stdout.print(f"The password, shown this once: {airflow_password(current)}", markup=False, highlight=False)
 
 
 def down(as_json: Json = False) -> None:
@@ -50,26 +59,33 @@ def status(as_json: Json = False) -> None:
 
     Example: perennial status --json
     """
-    from rich.table import Table
-
     from ml.settings import settings
     from ml.stack.airflow_setup import passwords_file
     from ml.stack.local import read_status
 
-    found = read_status(settings())
+    current = settings()
+    found = read_status(current)
     if as_json:
         print_json({"services": [service.as_json() for service in found]})
-        return
-    table = Table("service", "state", "ready", "pid", "memory", "url")
+    else:
+        _print_services(found, current)
+        if any(service.pid for service in found):
+            where = passwords_file(current)
+            text = f"Airflow: {current.airflow_url}, user {current.airflow_user!r}, its password is in {where}"
+            stdout.print(text, soft_wrap=True, markup=False)
+
+
+def _print_services(found: tuple[ServiceStatus, ...], current: Settings) -> None:
+    from rich.table import Table
+
+    table = Table("service", "state", "pid", "memory", caption=f"state and logs: {current.var}")
+    table.add_column("url", no_wrap=True)
     for service in found:
         table.add_row(
             service.name,
-            service.state,
-            "yes" if service.ready else "no",
+            "ready" if service.ready else service.state,
             str(service.pid or ""),
             f"{service.rss_mb:.0f} MB" if service.pid else "",
             service.url or "",
         )
     stdout.print(table)
-    if any(service.pid for service in found):
-        stdout.print(f"Airflow's user is {settings().airflow_user!r}, its password is in {passwords_file(settings())}")

@@ -1,7 +1,9 @@
 """The outbox: a replica's durable log of what it answered and refused, as both its writer and its reader see it.
 
 One SQLite file per replica, ``{var}/outbox/{outbox_id}.sqlite``, in WAL mode. Rows are appended in the transaction
-that precedes the reply; the ingester reads them in order of ``seq`` and deletes what the lake has confirmed.
+that precedes the reply; the ingester reads them in order of ``seq`` and deletes what the lake has confirmed. It adds
+a small table of its own, ``ingested``, with the identity of the file: a file made anew under the same name, whose
+``seq`` starts at 1 again, is another outbox.
 """
 
 from __future__ import annotations

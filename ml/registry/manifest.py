@@ -16,6 +16,8 @@ from ml.records.release import Package, ReleaseManifest
 
 MODEL = "model.onnx"
 PACKAGE = "package.json"
+#: Beside the manifest: one that was taken back, so that its absence is meant.
+WITHDRAWN = "withdrawn.json"
 
 
 def manifest_path(releases: Path, use_case: str) -> Path:
@@ -81,6 +83,9 @@ def store_artifact(releases: Path, use_case: str, source: Path) -> str:
         whole.mkdir()
         for name in (MODEL, PACKAGE):
             shutil.copyfile(source / name, whole / name)
-        if not target.exists():
+        try:
             whole.rename(target)
+        except OSError:
+            if not target.exists():  # else another process has stored the same bytes meanwhile
+                raise
     return relative

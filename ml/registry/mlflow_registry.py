@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 #: Folder of a run's artifacts that holds the package's files, byte by byte.
 FOLDER = "package"
 
+_PAGE = 200  # versions per answer of the server
+
 
 class MlflowRegistry(Registry):
     """Runs, versions and aliases on an MLflow server.
@@ -199,7 +201,7 @@ class MlflowRegistry(Registry):
         found: list[MlflowVersion] = []
         token = None
         while True:
-            page = self._client.search_model_versions(wanted, max_results=200, page_token=token)
+            page = self._client.search_model_versions(wanted, max_results=_PAGE, page_token=token)
             found += page
             token = page.token
             if not token:

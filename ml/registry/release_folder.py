@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.records.release import ReleaseManifest
-from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, read_manifest, store_artifact
+from ml.registry.manifest import MODEL, PACKAGE, WITHDRAWN, digest_file, manifest_path, read_manifest, store_artifact
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class ReleaseFolder:
 
     @property
     def _withdrawn(self) -> Path:
-        return self.path / "withdrawn.json"
+        return self.path / WITHDRAWN
 
 
 def _read(path: Path) -> ReleaseManifest | None:

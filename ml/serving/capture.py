@@ -10,17 +10,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from ml.errors import StackError
 from ml.records.outbox import SCHEMA
 
 #: Rows of unknown use cases that are kept; nobody ingests them.
 UNROUTED_KEPT = 10_000
+_PRUNED_EVERY = 1_000
 
+#: How long an ingester may keep the file to itself before requests are refused, and how often it is looked.
+PATIENCE_SECONDS = 2.0
+_RETRY_SECONDS = 0.002
+
+#: Pruning must not walk through the whole backlog.
+_INDEX = "CREATE INDEX IF NOT EXISTS unrouted ON captured (seq) WHERE use_case = ''"
 _INSERT = "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)"
 _PRUNE = (
     "DELETE FROM captured WHERE use_case = '' AND seq <="
@@ -49,26 +55,28 @@ class Outbox:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._pending: list[_Row] = []
         self._waiting: list[asyncio.Future[None]] = []
+        self._busy_since: float | None = None
         self._unrouted = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(SCHEMA)
+            self._open()
             self._write([])
         except (OSError, sqlite3.Error) as error:
             raise StackError("outbox cannot be written", where=str(path), got=str(error)) from error
 
-    @property
-    def backlog(self) -> int:
-        """Rows that the lake has not confirmed yet."""
-        return int(self._db.execute("SELECT count(*) FROM captured").fetchone()[0])
+    def count_rows(self) -> float:
+        """Rows that the lake has not confirmed yet, NaN when they cannot be counted; slow when there are many."""
+        try:
+            with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as reader:
+                return float(reader.execute("SELECT count(*) FROM captured").fetchone()[0])
+        except sqlite3.Error:
+            return float("nan")
 
     async def append(
-        self, use_case: str, kind: Literal["request", "label"], request_id: str, payloads: list[dict[str, Any]]
+        self, use_case: str, kind: Literal["request", "label"], request_id: str, payloads: list[bytes]
     ) -> None:
         """Return when the rows are on disk.
 
@@ -86,43 +94,82 @@ class Outbox:
         """
         loop = asyncio.get_running_loop()
         now = time.time()
-        self._pending += [(use_case, kind, request_id, now, msgspec.json.encode(payload)) for payload in payloads]
-        if not self._waiting:
-            loop.call_soon(self._flush)
+        self._pending += [(use_case, kind, request_id, now, payload) for payload in payloads]
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append(written)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush, loop)
         await written
 
     def close(self) -> None:
-        """Write what is pending and close the file."""
-        if self._waiting:
-            self._flush()
+        """Close the file; nothing is pending once every request has its reply."""
         self._db.close()
 
-    def _flush(self) -> None:
-        rows, waiting = self._pending, self._waiting
-        self._pending, self._waiting = [], []
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write everything that waits in one transaction, or try again soon while somebody else is writing."""
+        fault: CaptureError | None = None
         try:
-            self._write(rows)
-        except sqlite3.Error as error:
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(CaptureError(str(error)))
-            return
+            self._write(self._pending)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            if _is_busy(error) and self._may_wait():
+                loop.call_later(_RETRY_SECONDS, self._flush, loop)
+                return
+            fault = CaptureError(f"{type(error).__name__}: {error}")
+        waiting = self._waiting
+        self._pending, self._waiting, self._busy_since = [], [], None
         for future in waiting:
-            if not future.done():
+            if future.done():
+                continue
+            if fault is None:
                 future.set_result(None)
+            else:
+                future.set_exception(fault)
+
+    def _may_wait(self) -> bool:
+        now = time.monotonic()
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        return now - self._busy_since < PATIENCE_SECONDS
+
+    def _open(self) -> None:
+        # No waiting inside SQLite: the event loop has others to serve meanwhile.
+        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE_SECONDS)
+        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA, _INDEX):
+            self._db.execute(statement)
+        self._db.execute("PRAGMA busy_timeout = 0")
+        self._file = self._inode()
+
+    def _inode(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _write(self, rows: list[_Row]) -> None:
+        if self._file is None or self._inode() != self._file:
+            # Written on, a file that was moved away would take its rows with it; the new one has a sequence of its own.
+            self._file = None
+            self._db.close()
+            self._open()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(_INSERT, rows)
-            self._unrouted += sum(row[0] == "" for row in rows)
-            if self._unrouted > UNROUTED_KEPT // 10:
-                self._db.execute(_PRUNE, (UNROUTED_KEPT,))
-                self._unrouted = 0
+            self._prune(rows)
             self._db.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def _prune(self, rows: list[_Row]) -> None:
+        self._unrouted += sum(row[0] == "" for row in rows)
+        if self._unrouted >= _PRUNED_EVERY:
+            self._db.execute(_PRUNE, (UNROUTED_KEPT,))
+            self._unrouted = 0
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }

@@ -1,24 +1,47 @@
-"""The little of ASGI that the service needs: bodies with a limit, JSON replies."""
+"""The little of ASGI that the service needs: bodies with limits, replies."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from ml.records.codes import Code
-from ml.serving.problem import RETRY_AFTER, RequestRefused
+from ml.serving.problem import RequestRefused
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 MAX_BODY = 8 * 1024 * 1024
+#: A body that takes longer is given up, seconds.
+BODY_SECONDS = 30.0
+#: What a client may wait before it asks again, seconds.
+RETRY_AFTER = 1
+
+#: A client that is sending does not listen: of a body that is too large so much is read and thrown away, so that the
+#: refusal is heard instead of a broken connection.
+_THROWN_AWAY = 64 * 1024 * 1024
+_THROWING_SECONDS = 5.0
 
 
 class ClientGone(Exception):  # noqa: N818 - a fact, not a malfunction
     """The client hung up before its request was whole."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP reply, whole."""
+
+    status: int
+    content: bytes
+    media: bytes = b"application/json"
+    headers: Headers = ()
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -27,16 +50,35 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     Raises
     ------
     RequestRefused
-        It is longer than :data:`MAX_BODY`: 413; what follows is not read.
+        It is longer than :data:`MAX_BODY` (413), compressed (415) or slower than :data:`BODY_SECONDS` (408).
     ClientGone
         The connection ended first.
     """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY):
-            raise _too_large()
-        if name == b"content-encoding" and value != b"identity":
-            detail = f"content-encoding must be identity, got {value[:20].decode('latin-1')}"
-            raise RequestRefused(Code.MALFORMED, detail, status=415)
+    headers = dict(scope["headers"])
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding != b"identity":
+        detail = f"content-encoding must be identity, got {encoding[:20].decode('latin-1')}"
+        raise RequestRefused(Code.MALFORMED, detail, status=415)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_parts(receive, declared=int(headers.get(b"content-length", b"0")))
+    except TimeoutError as error:
+        detail = f"body did not arrive within {BODY_SECONDS:g} s"
+        raise RequestRefused(Code.MALFORMED, detail, status=408) from error
+    except _TooLarge as error:
+        if b"expect" not in headers:  # else the client waits for our word before it sends
+            await _throw_away(receive)
+        detail = f"body is too large; allowed: {MAX_BODY} bytes"
+        raise RequestRefused(Code.MALFORMED, detail, status=413) from error
+
+
+class _TooLarge(Exception):  # noqa: N818 - found while reading, answered by the caller
+    pass
+
+
+async def _read_parts(receive: Receive, *, declared: int) -> bytes:
+    if declared > MAX_BODY:
+        raise _TooLarge
     parts: list[bytes] = []
     length = 0
     while True:
@@ -46,33 +88,44 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         length += len(parts[-1])
         if length > MAX_BODY:
-            raise _too_large()
+            raise _TooLarge
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _too_large() -> RequestRefused:
-    return RequestRefused(Code.MALFORMED, f"body is too large; allowed: {MAX_BODY} bytes", status=413)
+async def _throw_away(receive: Receive) -> None:
+    left, more = _THROWN_AWAY, True
+    try:
+        async with asyncio.timeout(_THROWING_SECONDS):
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message.get("more_body", False)
+    except TimeoutError:
+        return
 
 
-async def send_json(send: Send, status: int, content: Any, *, media: bytes = b"application/json") -> None:
+def reply_json(status: int, content: Any) -> Reply:
     """Reply with a JSON document."""
-    await send_bytes(send, status, msgspec.json.encode(content), media=media)
+    return Reply(status, msgspec.json.encode(content))
 
 
-async def send_problem(send: Send, refused: RequestRefused, request_id: str) -> None:
+def reply_problem(refused: RequestRefused, request_id: str) -> Reply:
     """Reply with problem JSON; clients of a service that is not ready are told when to come back."""
-    extra = [(b"retry-after", str(RETRY_AFTER).encode())] if refused.status in {429, 503} else []
-    if refused.status == 413:
-        extra.append((b"connection", b"close"))  # the rest of the body is not read
+    headers: list[tuple[bytes, bytes]] = []
+    if refused.status in {429, 503}:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+    if refused.status in {408, 413, 415}:
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
+    if refused.allow:
+        headers.append((b"allow", refused.allow.encode()))
     content = msgspec.json.encode(refused.as_json(request_id))
-    await send_bytes(send, refused.status, content, media=b"application/problem+json", extra=extra)
+    return Reply(refused.status, content, b"application/problem+json", tuple(headers))
 
 
-async def send_bytes(
-    send: Send, status: int, content: bytes, *, media: bytes, extra: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    """Reply with bytes of a media type."""
-    headers = [(b"content-type", media), (b"content-length", str(len(content)).encode()), *(extra or [])]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send a reply."""
+    length = str(len(reply.content)).encode()
+    headers = [(b"content-type", reply.media), (b"content-length", length), *reply.headers]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.content})

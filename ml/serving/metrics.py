@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 #: Upper bounds of the latency histogram, seconds.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -18,7 +19,7 @@ class Metrics:
         self._seconds = 0.0
 
     def count_reply(self, use_case: str, status: int, seconds: float) -> None:
-        """Count one reply with its HTTP status and the seconds it took."""
+        """Count one reply with its HTTP status and the seconds it took; a path of no use case counts under ``""``."""
         self._replies[use_case, status] += 1
         self._seconds += seconds
         self._latency[next((bound for bound in BOUNDS if seconds <= bound), float("inf"))] += 1
@@ -27,21 +28,38 @@ class Metrics:
         """Count rows that ended with a code; 0 is an answer."""
         self._rows[use_case, code] += rows
 
-    def render(self, gauges: dict[str, float]) -> str:
-        """All counters, and the gauges given, as Prometheus reads them."""
+    def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
+        """All counters, and the gauges given, as Prometheus reads them.
+
+        Parameters
+        ----------
+        by_use_case
+            Value per use case, by name of the gauge.
+        gauges
+            Value by name of the gauge; NaN is a value that is not known.
+        """
         lines = ["# TYPE perennial_replies_total counter"]
         for (use_case, status), count in sorted(self._replies.items()):
             lines.append(f'perennial_replies_total{{use_case="{use_case}",status="{status}"}} {count}')
         lines.append("# TYPE perennial_rows_total counter")
         for (use_case, code), count in sorted(self._rows.items()):
             lines.append(f'perennial_rows_total{{use_case="{use_case}",code="{code}"}} {count}')
-        lines.append("# TYPE perennial_reply_seconds histogram")
-        total = 0
+        lines += self._histogram()
+        for name, values in by_use_case.items():
+            lines.append(f"# TYPE {name} gauge")
+            lines += [f'{name}{{use_case="{use_case}"}} {_number(value)}' for use_case, value in values.items()]
+        for name, value in gauges.items():
+            lines += [f"# TYPE {name} gauge", f"{name} {_number(value)}"]
+        return "\n".join(lines) + "\n"
+
+    def _histogram(self) -> list[str]:
+        lines, total = ["# TYPE perennial_reply_seconds histogram"], 0
         for bound in (*BOUNDS, float("inf")):
             total += self._latency[bound]
             name = "+Inf" if bound == float("inf") else f"{bound:g}"
             lines.append(f'perennial_reply_seconds_bucket{{le="{name}"}} {total}')
-        lines += [f"perennial_reply_seconds_sum {self._seconds:.6f}", f"perennial_reply_seconds_count {total}"]
-        for gauge, value in gauges.items():
-            lines += [f"# TYPE {gauge} gauge", f"{gauge} {value:g}"]
-        return "\n".join(lines) + "\n"
+        return [*lines, f"perennial_reply_seconds_sum {self._seconds:.6f}", f"perennial_reply_seconds_count {total}"]
+
+
+def _number(value: float) -> str:
+    return "NaN" if value != value else f"{value:.15g}"  # noqa: PLR0124 - true of NaN only

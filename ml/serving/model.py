@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from ml.errors import DataError
 from ml.records.codes import Code
 from ml.records.release import ReleaseManifest
-from ml.registry.golden import check_golden_rows
+from ml.registry.golden import check_session, load_session
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
 from ml.use_case import UseCase
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class ReleaseRefused(Exception):  # noqa: N818 - an answer of the replica, not a malfunction
@@ -48,7 +50,7 @@ class Model:
             Whatever onnxruntime raises; its exceptions have no common root.
         """
         labels, probabilities = self.session.run(["label", "probabilities"], inputs)
-        return [str(label) for label in labels], np.asarray(probabilities, dtype=np.float64)
+        return labels.tolist(), np.asarray(probabilities, dtype=np.float64)
 
     def describe(self) -> dict[str, Any]:
         """What an answer says about the model behind it."""
@@ -70,17 +72,14 @@ def load_model(releases: Path, manifest: ReleaseManifest, use_case: UseCase) -> 
     folder = releases / use_case.name / manifest.artifact
     for name in (MODEL, PACKAGE):
         if not (folder / name).is_file():
-            raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, f"{folder / name} is absent")
+            raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, f"artifact is absent; where: {folder / name}")
     try:
         package = verify_artifact(folder, digest=manifest.digest, package_digest=manifest.package_digest)
     except DataError as error:
         raise ReleaseRefused(Code.ARTIFACT_CORRUPT, str(error)) from error
     try:
-        check_golden_rows(folder, package, use_case)
+        session = load_session(folder / MODEL)
+        check_session(session, package, use_case)
     except DataError as error:
         raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong is raised, too
-    session = onnxruntime.InferenceSession((folder / MODEL).read_bytes(), options, providers=["CPUExecutionProvider"])
     return Model(manifest, session)

@@ -1,7 +1,8 @@
-"""The service described for machines: OpenAPI 3.1, made from the use cases."""
+"""The service described: OpenAPI 3.1 for machines, a page for people, both made from the use cases."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from ml.records.codes import CODES
@@ -36,7 +37,33 @@ def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
     }
 
 
-_PAGES = ("/status", "/health/live", "/health/ready", "/metrics", "/openapi.json")
+_PAGES = ("/status", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")
+
+
+def show_api(use_cases: dict[str, UseCase]) -> str:
+    """HTML page of the same content; nothing in it is fetched from elsewhere."""
+    parts = ["<!doctype html><meta charset=utf-8><title>Perennial scoring service</title>"]
+    parts.append("<style>body{font:16px sans-serif;margin:2em}td,th{text-align:left;padding:0 1em 0 0}</style>")
+    parts.append("<h1>Perennial scoring service</h1><p>For machines: <a href=openapi.json>openapi.json</a></p>")
+    for name, use_case in use_cases.items():
+        parts.append(f"<h2>POST /score/{name}</h2><p>{escape(use_case.description)}</p>")
+        rows = [(key, *_describe(feature)) for key, feature in use_case.features.items()]
+        parts.append(_table(("feature", "type", "unit", "allowed", "null"), rows))
+        parts.append(f"<h2>POST /labels/{name}</h2><p>class: {escape(', '.join(use_case.target.class_names))}</p>")
+    parts.append("<h2>Codes</h2>")
+    parts.append(_table(("code", "meaning", "HTTP status"), [(str(int(c)), t, str(s)) for c, (t, s) in CODES.items()]))
+    return "\n".join(parts)
+
+
+def _describe(feature: Feature) -> tuple[str, ...]:
+    allowed = " to ".join(f"{bound:g}" for bound in feature.range or ()) or ", ".join(feature.values or ())
+    return feature.type, feature.unit, allowed, "yes" if feature.nullable else "no"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["".join(f"<th>{escape(cell)}" for cell in head)]
+    lines += ["".join(f"<td>{escape(cell)}" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}' for line in lines)}</table>"
 
 
 def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, Any]:
@@ -53,8 +80,7 @@ def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, An
 
 def _score_body(use_case: UseCase) -> dict[str, Any]:
     features = {name: _schema(feature) for name, feature in use_case.features.items()}
-    needed = [name for name, feature in use_case.features.items() if not feature.nullable]
-    row = {"type": "object", "properties": features, "required": needed, "additionalProperties": False}
+    row = {"type": "object", "properties": features, "required": list(features), "additionalProperties": False}
     n = len(features)
     return {
         "type": "object",

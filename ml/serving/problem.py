@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ml.errors import PerennialError
 from ml.records.codes import CODES, Code
 
-#: What a client may wait before it asks again, seconds.
-RETRY_AFTER = 1
+#: Entries of ``errors`` in one problem; a body of 8 MiB could else make an answer of gigabytes.
+MAX_ERRORS = 1_000
 
 
 @dataclass(frozen=True)
 class RowRefusal:
-    """Why one row was not scored.
+    """One thing wrong with one row.
 
     Attributes
     ----------
-    feature
-        The column that is to blame; empty when it is the row as a whole.
     detail
         What was found and what is allowed.
+    feature
+        The column that is to blame; empty when it is the row as a whole.
     """
 
     code: Code
@@ -31,6 +32,13 @@ class RowRefusal:
     def as_json(self) -> dict[str, Any]:
         """Members of the refusal inside a problem or beside answered rows."""
         return {"code": int(self.code), "title": CODES[self.code][0], "feature": self.feature, "detail": self.detail}
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.detail}" if self.feature else self.detail
+
+
+#: What is wrong with each refused row, by row number; the first thing gives the row its code.
+Refusals = Mapping[int, tuple[RowRefusal, ...]]
 
 
 class RequestRefused(PerennialError):  # noqa: N818 - a refusal is an answer, not a malfunction
@@ -45,14 +53,22 @@ class RequestRefused(PerennialError):  # noqa: N818 - a refusal is an answer, no
     status
         HTTP status; the code's own when None.
     errors
-        Refusals by row, when rows are to blame.
+        One entry for each thing that is wrong, when rows or labels are to blame.
+    allow
+        Methods that the path takes, when the method is to blame.
     """
 
     def __init__(
-        self, code: Code, detail: str, *, status: int | None = None, errors: tuple[dict[str, Any], ...] = ()
+        self,
+        code: Code,
+        detail: str,
+        *,
+        status: int | None = None,
+        errors: Sequence[dict[str, Any]] = (),
+        allow: str = "",
     ) -> None:
         super().__init__(detail)
-        self.code, self.detail, self.errors = code, detail, errors
+        self.code, self.detail, self.errors, self.allow = code, detail, tuple(errors[:MAX_ERRORS]), allow
         self.status = status or CODES[code][1]
 
     def as_json(self, request_id: str) -> dict[str, Any]:
@@ -68,12 +84,20 @@ class RequestRefused(PerennialError):  # noqa: N818 - a refusal is an answer, no
         return document | ({"errors": list(self.errors)} if self.errors else {})
 
 
-def refuse_rows(refusals: dict[int, RowRefusal], ids: list[str]) -> RequestRefused:
-    """Refusal of a whole request because of its rows; the status is theirs when they agree, else 422."""
-    codes = {refusal.code for refusal in refusals.values()}
-    first = min(refusals)
-    errors = tuple({"row": row, "id": ids[row]} | refusals[row].as_json() for row in sorted(refusals))
-    detail = f"{len(refusals)} of {len(ids)} rows refused; row {first}: {refusals[first].detail}"
-    return RequestRefused(
-        refusals[first].code, detail, status=CODES[codes.pop()][1] if len(codes) == 1 else 422, errors=errors
-    )
+def refuse_rows(refusals: Refusals, ids: Sequence[str]) -> RequestRefused:
+    """Refusal of a whole request because of its rows; code and status are the first refused row's.
+
+    Parameters
+    ----------
+    refusals
+        At least one row.
+    ids
+        Of all rows of the request.
+    """
+    rows = sorted(refusals)
+    worst = refusals[rows[0]][0]
+    errors = [
+        {"row": row, "id": ids[row]} | refusal.as_json() for row in rows[:MAX_ERRORS] for refusal in refusals[row]
+    ]
+    detail = f"{len(rows)} of {len(ids)} rows refused; row {rows[0]}: {worst}"
+    return RequestRefused(worst.code, detail, errors=errors)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ml.errors import DataError
 from ml.records.codes import Code
-from ml.records.release import ReplicaStatus
-from ml.registry.manifest import manifest_path, read_manifest
+from ml.records.release import ReleaseManifest, ReplicaStatus
+from ml.registry.manifest import WITHDRAWN, manifest_path, read_manifest
 from ml.serving.model import Model, ReleaseRefused, load_model
 from ml.use_case import UseCase
 
@@ -51,11 +51,6 @@ class Releases:
         self._folder = folder
         self._served = {name: _Served(use_case) for name, use_case in use_cases.items()}
 
-    def use_case(self, name: str) -> UseCase | None:
-        """Use case of that name, None when there is none."""
-        served = self._served.get(name)
-        return served.use_case if served else None
-
     def use_cases(self) -> dict[str, UseCase]:
         """Every use case by name."""
         return {name: served.use_case for name, served in self._served.items()}
@@ -71,8 +66,8 @@ class Releases:
     async def watch(self) -> None:
         """Look for new manifests until cancelled."""
         while True:
-            for served in self._served.values():
-                await self.refresh(served.use_case.name)
+            for name in self._served:
+                await self.refresh(name)
             await asyncio.sleep(POLL_SECONDS)
 
     async def refresh(self, name: str) -> None:
@@ -83,42 +78,56 @@ class Releases:
         if mark == served.seen and not due:
             return
         served.seen, served.tried_at = mark, time.monotonic()
-        if mark is None:
-            served.model = served.wanted = served.code = None
-            return
+        before = served.code, served.problem
         try:
-            model = await asyncio.to_thread(self._load, served)
+            served.model = await asyncio.to_thread(self._choose, served)
+            served.code, served.problem = None, ""
         except ReleaseRefused as error:
             served.code, served.problem = error.code, str(error)
-            log.warning("release refused: use_case=%s code=%d %s", name, error.code, error)
-            return
-        served.code, served.problem = None, ""
-        if model is not None:
-            served.model = model
-            log.warning("serving: use_case=%s version=%d", name, model.manifest.model_version)
+        except Exception as error:  # the watch goes on, whatever a file of a release holds
+            log.exception("release not understood: use_case=%s", name)
+            served.code, served.problem = Code.RELEASE_REFUSED, f"{type(error).__name__}: {str(error)[:300]}"
+        if served.code is None:
+            log.info("serving: use_case=%s version=%s", name, served.model and served.model.manifest.model_version)
+        elif (served.code, served.problem) != before:
+            log.warning("release refused: use_case=%s code=%d %s", name, served.code, served.problem)
 
-    def _load(self, served: _Served) -> Model | None:
-        """Model of the manifest in place; None when it is the one that serves."""
-        name = served.use_case.name
+    def _choose(self, served: _Served) -> Model | None:
+        """Model to serve from now on, None for none; runs in a thread.
+
+        Raises
+        ------
+        ReleaseRefused
+            The one that serves stays.
+        """
+        name, current = served.use_case.name, served.model
         try:
             manifest = read_manifest(self._folder, name)
         except DataError as error:
             raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
         if manifest is None:
-            raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, "the manifest vanished while it was read")
+            return self._settle_absence(name, current)
         served.wanted = manifest.sequence
-        if served.model is not None and served.model.manifest == manifest:
-            return None
+        if current is not None and current.manifest == manifest:
+            return current
         if manifest.use_case != name:
             raise ReleaseRefused(Code.RELEASE_REFUSED, f"the manifest is of use case {manifest.use_case!r}")
-        if served.model is not None and manifest.sequence < served.model.manifest.sequence:
+        if current is not None and manifest.sequence < current.manifest.sequence:
             raise ReleaseRefused(Code.RELEASE_REFUSED, f"release {manifest.sequence} is older than the served one")
+        return load_model(self._folder, manifest, served.use_case)
+
+    def _settle_absence(self, name: str, current: Model | None) -> Model | None:
+        """No model where none was released, or the released one was withdrawn; a manifest that was lost is a fault."""
+        path = manifest_path(self._folder, name)
+        if current is None:
+            return None
         try:
-            return load_model(self._folder, manifest, served.use_case)
-        except ReleaseRefused:
-            raise
-        except Exception as error:  # whatever a damaged graph makes onnxruntime raise, the old model serves on
-            raise ReleaseRefused(Code.RELEASE_REFUSED, f"graph cannot be loaded: {str(error)[:300]}") from error
+            withdrawn = ReleaseManifest.read(path.with_name(WITHDRAWN))
+        except DataError:
+            withdrawn = None
+        if withdrawn is not None and withdrawn.sequence >= current.manifest.sequence:
+            return None
+        raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, f"the manifest is gone; where: {path}")
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

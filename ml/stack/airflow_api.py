@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -69,22 +70,40 @@ class AirflowApi:
 
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""
-        found = self._call("GET", "/api/v2/dags", params={"limit": 500})
-        return {dag["dag_id"] for dag in found["dags"]}
+        return {dag["dag_id"] for dag in self._dags()}
 
-    def import_errors(self) -> list[str]:
-        """DAG files that could not be parsed, each with the last lines of its error."""
-        found = self._call("GET", "/api/v2/importErrors")["import_errors"]
-        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
+    def parsed_since(self, moment: datetime) -> set[str]:
+        """DAGs that Airflow has parsed since a moment, UTC."""
+        return {
+            dag["dag_id"]
+            for dag in self._dags()
+            if dag["last_parsed_time"] and datetime.fromisoformat(dag["last_parsed_time"]) >= moment
+        }
+
+    def import_errors(self, *, since: datetime | None = None) -> list[str]:
+        """DAG files that could not be parsed, since a moment or ever, each with the last line of its error."""
+        found = self._call("GET", "/api/v2/importErrors", params={"limit": 100})["import_errors"]
+        return [
+            f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}"
+            for error in found
+            if since is None or datetime.fromisoformat(error["timestamp"]) >= since
+        ]
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances of a run, with their states."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return list(self._call("GET", path, params={"limit": 500})["task_instances"])
 
     def health(self) -> dict[str, Any]:
         """State of Airflow's own parts."""
         return dict(self._call("GET", "/api/v2/monitor/health"))
 
     def _failed(self, dag_id: str, run_id: str) -> list[str]:
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        tasks = self._call("GET", path)["task_instances"]
+        tasks = self.task_instances(dag_id, run_id)
         return [f"task {task['task_id']}" for task in tasks if task["state"] == "failed"]
+
+    def _dags(self) -> list[dict[str, Any]]:
+        return list(self._call("GET", "/api/v2/dags", params={"limit": 500})["dags"])
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-import httpx
-import psutil
-
-from ml.errors import PerennialError, StackError
+from ml.errors import ServiceAway, StackError
+from ml.records.base import write_atomically
 from ml.settings import Settings
 from ml.stack.airflow_api import AirflowApi
-from ml.stack.airflow_setup import (
-    airflow_environment,
-    airflow_password,
-    is_migrated,
-    migrate,
-    write_local_settings,
-)
-from ml.stack.preflight import check_folder, check_ports
-from ml.stack.processes import end_processes, find_processes, mark_of
-from ml.stack.services import Service, services
+from ml.stack.airflow_setup import airflow_environment, airflow_password, write_local_settings
+from ml.stack.databases import databases, migrate_databases
+from ml.stack.preflight import check_machine
+from ml.stack.processes import end_processes, find_processes, mark_stack, measure_memory
+from ml.stack.readiness import find_unparsed, find_unready
+from ml.stack.services import services
 from ml.stack.supervision import Supervisor
 from ml.use_case import load_all
 
@@ -40,7 +37,7 @@ class ServiceStatus:
     ready
         It answers, or works as far as Airflow knows.
     rss_mb
-        Resident memory of it and its children.
+        Memory of it and everything that it started, MiB, shared pages counted once.
     """
 
     name: str
@@ -61,32 +58,49 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
     Raises
     ------
     StackError
-        A folder, a port, or a service that does not get ready, with the end of its log.
+        Folders or ports, the stack runs with other settings, or a service does not get ready (with the end of its log).
     UseCaseError
         A use case file has problems.
     """
     expected = {f"{name}.{file}" for name in load_all(settings.use_cases) for file in DAG_FILES}
-    check_folder(settings.var)
     supervisor = Supervisor(settings)
     started = not supervisor.is_running()
     if started:
-        _start(settings, supervisor, say)
-    for service in services(settings):
-        supervisor.ensure_started(service.name)
+        check_machine(settings)
+    with _alone(settings, say):
+        if not supervisor.is_running():
+            _start(settings, supervisor, say)
+        _refuse_other_settings(settings)
+        for service in services(settings):
+            supervisor.ensure_started(service.name)
     _wait_until_ready(settings, supervisor, expected, say, timeout)
     return started
 
 
 def stop_stack(settings: Settings) -> int:
-    """Stop everything; returns how many processes were left over and had to be ended."""
-    Supervisor(settings).stop()
-    return end_processes(settings.var)
+    """Stop everything; returns how many processes did not end by themselves."""
+    if not settings.var.is_dir():
+        return 0
+    with _alone(settings, lambda _: None):
+        Supervisor(settings).stop()
+        return end_processes(settings.var)
 
 
 def read_status(settings: Settings) -> tuple[ServiceStatus, ...]:
     """Every service of the stack, whether it runs or not."""
     states = Supervisor(settings).states()
-    return tuple(_status(settings, service, states.get(service.name, {})) for service in services(settings))
+    unready = find_unready(settings, states)
+    return tuple(
+        ServiceStatus(
+            name=service.name,
+            pid=states[service.name].pid if service.name in states else None,
+            url=service.url,
+            ready=service.name not in unready,
+            rss_mb=round(measure_memory(find_processes(settings.var, service=service.name)), 1),
+            state=unready.get(service.name, "running"),
+        )
+        for service in services(settings)
+    )
 
 
 def open_airflow(settings: Settings) -> AirflowApi:
@@ -100,102 +114,94 @@ def open_airflow(settings: Settings) -> AirflowApi:
     return AirflowApi(settings.airflow_url, settings.airflow_user, airflow_password(settings))
 
 
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """Environment of every process of the stack."""
+    environment = settings.child_environment(
+        airflow_environment(settings) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | mark_stack(settings.var)
+    )
+    # The services reach each other without whatever proxy this machine has.
+    for name in ("NO_PROXY", "no_proxy"):
+        environment[name] = ",".join(filter(None, (environment.get(name), settings.host, "localhost")))
+    return environment
+
+
 def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
     if find_processes(settings.var):
         say("ending what a killed stack left behind")
         end_processes(settings.var)
-    check_ports(settings)
     (settings.var / "mlflow" / "artifacts").mkdir(parents=True, exist_ok=True)
     environment = stack_environment(settings)
     write_local_settings(settings)
-    migrated = is_migrated(settings)
-    say("starting the scoring service and MLflow")
-    supervisor.start(services(settings), environment, migrated=migrated)
-    if not migrated:
-        say("preparing Airflow's database")
-        migrate(settings, environment)
+    outdated = [database for database in databases(settings) if not database.is_current]
+    if outdated:
+        say("preparing the databases of " + " and ".join(database.package for database in outdated))
+        migrate_databases(outdated, environment)
+    say("starting the services")
+    write_atomically(settings.var / "stack" / "settings.json", json.dumps(_describe(settings)).encode())
+    supervisor.start(services(settings), environment)
 
 
-def stack_environment(settings: Settings) -> dict[str, str]:
-    """Environment of every process of the stack."""
-    own = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return settings.child_environment(airflow_environment(settings) | own | mark_of(settings.var))
+def _describe(settings: Settings) -> dict[str, str]:
+    return {name: str(value) for name, value in settings.model_dump(exclude={"airflow_password"}).items()}
+
+
+def _refuse_other_settings(settings: Settings) -> None:
+    wanted = _describe(settings)
+    running = json.loads((settings.var / "stack" / "settings.json").read_text())
+    other = [name for name, value in wanted.items() if running.get(name) != value]
+    if other:
+        raise StackError(
+            "the stack runs with other settings",
+            where=", ".join(f"PERENNIAL_{name.upper()}" for name in other),
+            got=", ".join(f"{wanted[name]} (it runs with {running.get(name)})" for name in other),
+            allowed="the same settings, or perennial down first",
+        )
+
+
+@contextmanager
+def _alone(settings: Settings, say: Say) -> Iterator[None]:
+    """While nobody else starts or stops this stack; the lock dies with its process."""
+    folder = settings.var / "stack"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another start or stop of this stack")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _wait_until_ready(settings: Settings, supervisor: Supervisor, expected: set[str], say: Say, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     airflow = open_airflow(settings)
     while True:
-        missing = _what_is_missing(settings, airflow, expected)
-        if not missing:
-            return
-        say(f"waiting for {missing}")
         states = supervisor.states()
-        fatal = [name for name, state in states.items() if state["statename"] == "FATAL"]
-        if fatal or time.monotonic() > deadline:
-            name = fatal[0] if fatal else missing
+        if not states:
+            raise StackError("the stack was stopped before it was ready", where=str(supervisor.folder))
+        unready = find_unready(settings, states) or _unparsed(
+            airflow, expected, states["airflow-dag-processor"].started
+        )
+        if not unready:
+            return
+        say("waiting for " + ", ".join(f"{name} ({missing})" for name, missing in unready.items()))
+        given_up = [name for name, state in states.items() if state.word == "FATAL"]
+        if given_up or time.monotonic() > deadline:
+            name = (given_up or list(unready))[0]
             raise StackError(f"{name} does not get ready", where=str(supervisor.log(name)), got=_tail(supervisor, name))
         time.sleep(0.25)
 
 
-def _what_is_missing(settings: Settings, airflow: AirflowApi, expected: set[str]) -> str:
-    """Name of the first service that is not ready; empty when all are."""
-    for service in services(settings):
-        if service.url is not None and not _answers(service):
-            return service.name
+def _unparsed(airflow: AirflowApi, expected: set[str], since: float) -> dict[str, str]:
     try:
-        for part, name in (("scheduler", "airflow-scheduler"), ("dag_processor", "airflow-dag-processor")):
-            if airflow.health()[part]["status"] != "healthy":
-                return name
-        if expected <= airflow.dag_ids():
-            return ""
-        _refuse_broken_dags(airflow)
-    except StackError:
-        raise
-    except PerennialError:
-        return "airflow-api-server"
-    return "airflow-dag-processor"
-
-
-def _refuse_broken_dags(airflow: AirflowApi) -> None:
-    errors = airflow.import_errors()
-    if errors:
-        raise StackError("a DAG file cannot be parsed", where="dags", got="; ".join(errors))
-
-
-_HEALTH = {"scoring": "/health/live", "mlflow": "/health", "airflow-api-server": "/api/v2/version"}
-
-
-def _answers(service: Service) -> bool:
-    try:
-        return httpx.get(f"{service.url}{_HEALTH[service.name]}", timeout=2.0, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _status(settings: Settings, service: Service, state: dict[str, object]) -> ServiceStatus:
-    pid = int(str(state.get("pid") or 0)) or None
-    running = state.get("statename") == "RUNNING"
-    return ServiceStatus(
-        name=service.name,
-        pid=pid,
-        url=service.url,
-        ready=running and (service.url is None or _answers(service)),
-        rss_mb=round(_memory(pid), 1) if pid else 0.0,
-        state=str(state.get("statename", "STOPPED")).lower(),
-    )
-
-
-def _memory(pid: int) -> float:
-    try:
-        root = psutil.Process(pid)
-        return sum(process.memory_info().rss for process in (root, *root.children(recursive=True))) / 2**20
-    except psutil.Error:
-        return 0.0
+        missing = find_unparsed(airflow, expected, since)
+    except ServiceAway:
+        return {"airflow-api-server": "no answer yet"}
+    return {"airflow-dag-processor": f"{len(missing)} of {len(expected)} DAGs"} if missing else {}
 
 
 def _tail(supervisor: Supervisor, name: str) -> str:
     try:
-        return "\n".join(supervisor.log(name).read_text(errors="replace").splitlines()[-15:])
+        return "\n" + "\n".join(supervisor.log(name).read_text(errors="replace").splitlines()[-15:])
     except OSError:
         return "no log"

@@ -1,4 +1,4 @@
-"""What must hold before the stack starts: a folder to write to, ports that nobody holds."""
+"""What must hold before the stack starts: folders to read and write, ports that nobody else holds."""
 
 from __future__ import annotations
 
@@ -10,57 +10,61 @@ import psutil
 
 from ml.errors import StackError
 from ml.settings import Settings
+from ml.stack.processes import find_processes
 
 PORTS = ("airflow_port", "mlflow_port", "scoring_port")
 
 
-def check_folder(var: Path) -> None:
-    """Make the state folder.
+def check_machine(settings: Settings) -> None:
+    """The stack can start here, as far as folders and ports tell; the state folder is made.
 
     Raises
     ------
     StackError
-        It cannot be made or written to.
+        Something is in the way; every problem is listed with its setting, and a port's with its holder.
     """
-    try:
-        var.mkdir(parents=True, exist_ok=True)
-        probe = var / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StackError(
-            "folder cannot be written",
-            where="PERENNIAL_VAR",
-            got=f"{var}: {error.strerror}",
-            allowed="a folder of yours",
-        ) from error
-
-
-def check_ports(settings: Settings) -> None:
-    """Every port of the stack can be bound.
-
-    Raises
-    ------
-    StackError
-        Some cannot; each is named with its setting and, where it can be known, its holder.
-    """
-    wanted = {name: getattr(settings, name) for name in PORTS}
-    problems = [
-        f"PERENNIAL_{name.upper()}={port} is held by {_holder(port)}"
-        for name, port in wanted.items()
-        if not _is_free(settings.host, port)
-    ]
-    ports = list(wanted.values())
-    problems += [
-        f"PERENNIAL_{name.upper()}={port} is given twice" for name, port in wanted.items() if ports.count(port) > 1
-    ]
+    problems = (*_folder_problems(settings), *_port_problems(settings))
     if problems:
         raise StackError(
-            "ports are in use",
-            where=settings.host,
-            got="; ".join(problems),
-            allowed="free ports, set by these variables",
+            "the stack cannot start here",
+            where=", ".join(setting for setting, _ in problems),
+            got="".join(f"\n  {text}" for _, text in problems),
+            allowed="free ports and a writable folder, set by these variables",
         )
+
+
+def _folder_problems(settings: Settings) -> tuple[tuple[str, str], ...]:
+    problems = []
+    if not (settings.home / "dags").is_dir():
+        problems.append(("PERENNIAL_HOME", f"PERENNIAL_HOME={settings.home} holds no folder dags"))
+    try:
+        _write_probe(settings.var)
+    except OSError as error:
+        problems.append(("PERENNIAL_VAR", f"PERENNIAL_VAR={settings.var} cannot be written: {error.strerror}"))
+    return tuple(problems)
+
+
+def _write_probe(folder: Path) -> None:
+    (folder / "stack").mkdir(parents=True, exist_ok=True)
+    probe = folder / "stack" / ".writable"
+    probe.write_text("", encoding="ascii")
+    probe.unlink()
+
+
+def _port_problems(settings: Settings) -> tuple[tuple[str, str], ...]:
+    wanted = {f"PERENNIAL_{name.upper()}": int(getattr(settings, name)) for name in PORTS}
+    ports = list(wanted.values())
+    ours: set[int] | None = None
+    problems = []
+    for setting, port in wanted.items():
+        if ports.count(port) > 1:
+            problems.append((setting, f"{setting}={port} is given twice"))
+        elif not _is_free(settings.host, port):
+            ours = {process.pid for process in find_processes(settings.var)} if ours is None else ours
+            holder = _holder(port)
+            if holder is None or holder.pid not in ours:  # what a killed stack left is ended before the start
+                problems.append((setting, f"{setting}={port} is held by {_describe(holder)}"))
+    return tuple(problems)
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -73,12 +77,19 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> psutil.Process | None:
+    """Process that listens on a port; None when the system does not tell (it may be another user's)."""
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
-            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-                if connection.pid is None:
-                    break
-                process = psutil.Process(connection.pid)
-                return f"{process.name()} (pid {process.pid})"
-    return "another process"
+            at = connection.laddr.port if connection.laddr else None
+            if at == port and connection.status == psutil.CONN_LISTEN and connection.pid is not None:
+                return psutil.Process(connection.pid)
+    return None
+
+
+def _describe(holder: psutil.Process | None) -> str:
+    if holder is None:
+        return "another process"
+    with contextlib.suppress(psutil.Error):
+        return f"{holder.name()} (pid {holder.pid}): {' '.join(holder.cmdline())[:120]}"
+    return f"pid {holder.pid}"

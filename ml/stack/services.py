@@ -20,29 +20,31 @@ class Service:
         Arguments of its start.
     url
         Where it answers; None for one that only works.
-    needs_database
-        It must not start before Airflow's database is migrated.
+    probe
+        Path under ``url`` that is answered with 2xx when the service is up.
     """
 
     name: str
     command: tuple[str, ...]
-    url: str | None
-    needs_database: bool = False
+    url: str | None = None
+    probe: str = ""
 
 
 def services(settings: Settings) -> tuple[Service, ...]:
     """Every process of the stack, in the order in which they start."""
-    python, var = sys.executable, settings.var
+    python = sys.executable
     mlflow = (
         *(python, "-m", "mlflow", "server", "--host", settings.host, "--port", str(settings.mlflow_port)),
-        *("--workers", "1", "--backend-store-uri", f"sqlite:///{var}/mlflow/mlflow.db"),
-        *("--artifacts-destination", f"{var}/mlflow/artifacts"),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{settings.var}/mlflow/mlflow.db"),
+        *("--artifacts-destination", f"{settings.var}/mlflow/artifacts"),
     )
     airflow = (python, "-m", "airflow")
     return (
-        Service("scoring", (python, "-m", "ml.serving"), settings.scoring_url),
-        Service("mlflow", mlflow, settings.mlflow_url),
-        Service("airflow-api-server", (*airflow, "api-server"), settings.airflow_url, needs_database=True),
-        Service("airflow-scheduler", (*airflow, "scheduler", "--skip-serve-logs"), None, needs_database=True),
-        Service("airflow-dag-processor", (*airflow, "dag-processor"), None, needs_database=True),
+        # Alive, not ready: before the first release there is no model, and the stack is up all the same.
+        Service("scoring", (python, "-m", "ml.serving"), settings.scoring_url, "/health/live"),
+        Service("mlflow", mlflow, settings.mlflow_url, "/health"),
+        Service("airflow-api-server", (*airflow, "api-server"), settings.airflow_url, "/api/v2/version"),
+        # Without --skip-serve-logs it would serve logs on every address of the machine.
+        Service("airflow-scheduler", (*airflow, "scheduler", "--skip-serve-logs")),
+        Service("airflow-dag-processor", (*airflow, "dag-processor")),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 import sys
 import tempfile
 import time
 import xmlrpc.client
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from supervisor.options import VERSION
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -19,6 +23,13 @@ from ml.records.base import write_atomically
 from ml.settings import Settings
 from ml.stack.services import Service
 
+#: Longest path that a Unix socket may have on every system, bytes.
+_SOCKET_PATH = 100
+_GROUP = "perennial"
+#: Stopped before the others: its running tasks report to Airflow's API. They are not signalled themselves, which would
+#: fail them; they may end in peace, and one that takes too long is killed, and done again after the next start.
+_FIRST_TO_STOP = "airflow-scheduler"
+
 _HEAD = """; generated for supervisor {version}; do not edit
 [unix_http_server]
 file={socket}
@@ -26,31 +37,56 @@ chmod=0700
 
 [supervisord]
 logfile={folder}/supervisord.log
+logfile_maxbytes=1MB
+logfile_backups=1
 pidfile={folder}/supervisord.pid
 childlogdir={folder}
 directory={home}
 silent=true
+nocleanup=true
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[group:{group}]
+programs={programs}
 """
 
+# One group: its members are stopped side by side, not one after the other.
 _PROGRAM = """
 [program:{name}]
-command={command}
+command="{python}" -m ml.stack.run_service {name}
 directory={home}
-autostart={autostart}
 autorestart=true
 startsecs=2
-startretries=10
-stopwaitsecs=20
-stopasgroup=true
+startretries=6
+stopwaitsecs=10
+stopasgroup={as_group}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={log}
 stdout_logfile_maxbytes=20MB
 stdout_logfile_backups=2
 """
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What supervisord says about a service.
+
+    Attributes
+    ----------
+    word
+        ``RUNNING``, ``STARTING``, ``BACKOFF`` (died, will be started again), ``FATAL`` (given up), ``STOPPED``, ...
+    pid
+        Of its main process; None when there is none.
+    started
+        Its last start, seconds since 1970.
+    """
+
+    word: str
+    pid: int | None
+    started: float
 
 
 class Supervisor:
@@ -64,17 +100,15 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.folder = settings.var / "stack"
-        # A socket's path may have 107 bytes; a state folder's may be longer.
-        name = hashlib.sha256(str(settings.var.resolve()).encode()).hexdigest()[:16]
-        self._socket = Path(tempfile.gettempdir()) / f"perennial-{name}.sock"
+        self.folder = settings.var.resolve() / "stack"
+        self._socket = _socket_path(self.folder)
 
     def log(self, service: str) -> Path:
         """Log file of a service."""
         return self.folder / f"{service}.log"
 
-    def start(self, services: tuple[Service, ...], environment: dict[str, str], *, migrated: bool) -> None:
-        """Start supervisord with the services; those that need a database wait until it is migrated.
+    def start(self, services: tuple[Service, ...], environment: Mapping[str, str]) -> None:
+        """Start supervisord, and with it the services.
 
         Raises
         ------
@@ -83,7 +117,7 @@ class Supervisor:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "supervisord.conf"
-        write_atomically(path, self._render(services, migrated=migrated).encode())
+        write_atomically(path, self._render(services).encode())
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -101,47 +135,63 @@ class Supervisor:
         except (OSError, xmlrpc.client.Error):
             return False
 
-    def states(self) -> dict[str, dict[str, Any]]:
+    def states(self) -> dict[str, ProcessState]:
         """What it says about each service, by name; empty when it does not run."""
         try:
-            return {info["name"]: info for info in self._ask("getAllProcessInfo")}
+            found = self._ask("getAllProcessInfo")
         except (OSError, xmlrpc.client.Error):
             return {}
+        return {
+            info["name"]: ProcessState(word=info["statename"], pid=info["pid"] or None, started=info["start"])
+            for info in found
+        }
 
     def ensure_started(self, service: str) -> None:
-        """Start a service that does not run."""
-        if self.states()[service]["statename"] not in {"RUNNING", "STARTING", "BACKOFF"}:
-            self._ask("startProcess", service, False)
+        """Start a service that was given up or stopped; one that runs, or is about to, is left alone."""
+        state = self.states().get(service)
+        if state is not None and state.word not in {"RUNNING", "STARTING", "BACKOFF"}:
+            self._ask("startProcess", f"{_GROUP}:{service}", False)
 
-    def stop(self, *, timeout: float = 40.0) -> None:
+    def stop(self, *, timeout: float = 25.0) -> None:
         """Stop all services and supervisord itself; nothing happens when it does not run."""
         try:
+            process = psutil.Process(self._ask("getPID"))
+            with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+                self._ask("stopProcess", f"{_GROUP}:{_FIRST_TO_STOP}")
             self._ask("shutdown")
-        except (OSError, xmlrpc.client.Error):
+        except (OSError, xmlrpc.client.Error, psutil.Error):
             return
-        deadline = time.monotonic() + timeout
-        while self.states() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        with contextlib.suppress(psutil.Error):  # it answers no questions while it waits for the services
+            process.wait(timeout)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport, allow_none=True) as server:
             return getattr(server.supervisor, method)(*arguments)
 
-    def _render(self, services: tuple[Service, ...], *, migrated: bool) -> str:
-        home = _escape(str(self._settings.home))
-        text = _HEAD.format(
-            version=VERSION, socket=_escape(str(self._socket)), folder=_escape(str(self.folder)), home=home
-        )
-        for service in services:
-            text += _PROGRAM.format(
-                name=service.name,
-                command=" ".join(_escape(f'"{part}"') for part in service.command),
-                home=home,
-                autostart=str(migrated or not service.needs_database).lower(),
-                log=_escape(str(self.log(service.name))),
-            )
-        return text
+    def _render(self, services: tuple[Service, ...]) -> str:
+        places = {
+            "home": _escape(str(self._settings.home)),
+            "folder": _escape(str(self.folder)),
+            "socket": _escape(str(self._socket)),
+            "python": _escape(sys.executable),
+        }
+        names = [service.name for service in services]
+        head = _HEAD.format(**places, version=VERSION, group=_GROUP, programs=",".join(names))
+        return head + "".join(self._render_program(name, places) for name in names)
+
+    def _render_program(self, name: str, places: Mapping[str, str]) -> str:
+        as_group = str(name != _FIRST_TO_STOP).lower()
+        return _PROGRAM.format(**places, name=name, log=_escape(str(self.log(name))), as_group=as_group)
+
+
+def _socket_path(folder: Path) -> Path:
+    """In the state folder, or in the system's folder for temporary files when that path would be too long."""
+    path = folder / "supervisor.sock"
+    if len(str(path).encode()) <= _SOCKET_PATH:
+        return path
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"perennial-{name}.sock"
 
 
 def _escape(text: str) -> str:

@@ -35,13 +35,12 @@ def boundary_rows(pipeline: Pipeline, frame: pd.DataFrame, use_case: UseCase, *,
     Parameters
     ----------
     pipeline
-        Fitted. Without trees, or with scaled numbers, there are no such rows.
+        Fitted. Without trees there are no such rows.
     limit
         Rows at most; splits are taken evenly over all of them.
     """
     numbers = use_case.numbers
-    scaled = "scale" in dict(getattr(pipeline[0].named_transformers_.get("numbers"), "steps", ()))
-    splits = np.array(sorted(set() if scaled else _splits(pipeline[-1], len(numbers))), dtype=np.float64).reshape(-1, 2)
+    splits = np.array(sorted(_splits(pipeline, len(numbers))), dtype=np.float64).reshape(-1, 2)
     splits = splits[spread(len(splits), limit // 3)]
     base = frame.iloc[np.arange(3 * len(splits)) % len(frame)].reset_index(drop=True)
     at = floor_to_float32(splits[:, 1]).astype(np.float32)
@@ -66,12 +65,17 @@ def spread(length: int, count: int) -> NDArray[np.int64]:
     )
 
 
-def _splits(model: Any, numbers: int) -> set[tuple[int, float]]:
-    """Number and threshold of every split on a number."""
+def _splits(pipeline: Pipeline, numbers: int) -> set[tuple[int, float]]:
+    """Number and threshold of every split on a number, in the number's own unit."""
+    prepare = pipeline[0].named_transformers_.get("numbers")
+    scaler = getattr(prepare, "named_steps", {}).get("scale")
     found = set()
-    for columns, thresholds in _trees(model):
+    for columns, thresholds in _trees(pipeline[-1]):
         kept = (columns >= 0) & (columns < numbers)
-        found |= set(zip(columns[kept].tolist(), thresholds[kept].tolist(), strict=True))
+        column, threshold = columns[kept], thresholds[kept]
+        if scaler is not None:
+            threshold = threshold * scaler.scale_[column] + scaler.mean_[column]
+        found |= set(zip(column.tolist(), threshold.tolist(), strict=True))
     return found
 
 

@@ -39,7 +39,10 @@ def parse_duration(text: object) -> timedelta:
     match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"must be a number with a unit of s, m, h, d or w, such as 7d; got {text!r}")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise ValueError(f"must be at most {timedelta.max.days} days, such as 7d; got {text!r}") from error
 
 
 def format_duration(duration: timedelta) -> str:
@@ -54,7 +57,7 @@ def format_duration(duration: timedelta) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
             return f"{int(seconds // size)}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:f}".rstrip("0").rstrip(".") + "s"
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]

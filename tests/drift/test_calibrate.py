@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -22,15 +23,14 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 BUDGET = 0.05
 
 
-@pytest.fixture(scope="module")
-def four_numbers() -> UseCase:
-    """Four number columns, windows of a week."""
+def made_of(columns: str) -> UseCase:
+    """Number columns, windows of a week."""
     return UseCase.model_validate(
         {
             "name": "sea",
             "task": "binary_classification",
             "time_column": "time",
-            "features": {name: {"type": "number"} for name in "abcd"},
+            "features": {name: {"type": "number"} for name in columns},
             "target": {"column": "y", "classes": {"0": "calm", "1": "rough"}},
             "training": {"history": {"file": "sea.csv"}},
             "monitoring": {"threshold": 1.0, "window": "7d", "minimum_rows": 10, "false_alarm_budget": BUDGET},
@@ -38,28 +38,30 @@ def four_numbers() -> UseCase:
     )
 
 
-def stationary(weeks: int, *, rng: np.random.Generator, shift: float = 0.0) -> pd.DataFrame:
-    """Hourly rows that never change their law, each day and week with a level of its own: weather without seasons.
+@pytest.fixture(scope="module")
+def four_numbers() -> UseCase:
+    """Four number columns, windows of a week."""
+    return made_of("abcd")
 
-    Unit variance: 0.25 of the weeks, 0.25 of the days, 0.5 of the hours.
-    """
+
+def stationary(weeks: int, *, rng: np.random.Generator, columns: str = "abcd", daily: float = 0.5) -> pd.DataFrame:
+    """Hourly rows of unit variance that never change their law: the share ``daily`` of it is one level per day."""
     n = weeks * 7 * 24
-    day, week = np.arange(n) // 24, np.arange(n) // 168
-    columns = {
-        name: np.sqrt(0.25) * rng.normal(size=weeks)[week]
-        + np.sqrt(0.25) * rng.normal(size=weeks * 7)[day]
-        + np.sqrt(0.5) * rng.normal(size=n)
-        + shift
-        for name in "abcd"
+    day = np.arange(n) // 24
+    values = {
+        name: np.sqrt(daily) * rng.normal(size=weeks * 7)[day] + np.sqrt(1 - daily) * rng.normal(size=n)
+        for name in columns
     }
-    return pd.DataFrame({"event_time": pd.date_range(START, periods=n, freq="h"), **columns})
+    return pd.DataFrame({"event_time": pd.date_range(START, periods=n, freq="h"), **values})
 
 
-def live_score(reference, rows: pd.DataFrame, use_case: UseCase) -> float:
+def live_score(reference, rows: pd.DataFrame, use_case: UseCase, statistic: str) -> float:
     """Score of a week against a reference, through the same steps as in production."""
     window = Window(start=START, end=START + use_case.monitoring.window)
-    live = build_profile(rows, use_case, window=window, edges=reference.whole)
-    return check_drift(reference, live, use_case=use_case, window=window, model_version=1).score
+    monitoring = use_case.monitoring.model_copy(update={"statistic": statistic})
+    chosen = use_case.model_copy(update={"monitoring": monitoring})
+    live = build_profile(rows, chosen, window=window, edges=reference.whole)
+    return check_drift(reference, live, use_case=chosen, window=window, model_version=1).score
 
 
 def test_a_block_is_never_compared_with_itself(four_numbers, rng):
@@ -118,33 +120,29 @@ def test_a_block_that_is_no_part_of_the_whole_is_refused(four_numbers, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_on_stationary_data_alarms_come_at_their_budget(four_numbers, statistic):
-    """400 worlds of 40 weeks and one new week each: false alarms near 5 %, a shift of half a sigma is found.
+def test_on_stationary_data_alarms_come_at_their_budget_and_shifts_are_found():
+    """200 worlds of 40 weeks and one new week each, twelve columns with a level of its own per day.
 
-    The rate may exceed the budget by what 40 blocks cannot tell: the 95 % quantile of 40 scores lies at about the
-    38th of 40, which a new week exceeds with probability 2.95 / 41 = 7.2 % if all 41 are exchangeable.
+    The calibrated threshold alarms near its 5 %, the usual rule nearly always, and half a sigma in all columns is
+    found. Near, not at: the 95 % quantile of 40 scores lies at the 38th of them, which a new week exceeds with
+    probability 2.95 / 41 = 7.2 % when all 41 are exchangeable.
     """
     rng = np.random.default_rng(7)
-    monitored = four_numbers.model_copy(
-        update={"monitoring": four_numbers.monitoring.model_copy(update={"statistic": statistic})}
-    )
-    alarms, usual, found, worlds = 0, 0, 0, 400
+    use_case = made_of("abcdefghijkl")
+    worlds, alarms, found, usual = 200, Counter(), Counter(), 0
     for _ in range(worlds):
-        rows = stationary(41, rng=rng)
+        rows = stationary(41, rng=rng, columns="abcdefghijkl", daily=0.75)
         past, new = rows[rows.index < 40 * 168], rows[rows.index >= 40 * 168]
-        reference = build_reference(past, monitored, fingerprint="f")
-        threshold = calibrate_threshold(reference, statistic=statistic, false_alarm_budget=BUDGET)
-        score = live_score(reference, new, monitored)
-        alarms += score > threshold
-        usual += score > 0.2
-        shifted = new.assign(**{name: new[name] + 0.5 for name in "abcd"})
-        found += live_score(reference, shifted, monitored) > threshold
+        shifted = new.assign(**{name: new[name] + 0.5 for name in use_case.features})
+        reference = build_reference(past, use_case, fingerprint="f")
+        for statistic in STATISTICS:
+            threshold = calibrate_threshold(reference, statistic=statistic, false_alarm_budget=BUDGET)
+            alarms[statistic] += live_score(reference, new, use_case, statistic) > threshold
+            found[statistic] += live_score(reference, shifted, use_case, statistic) > threshold
+        usual += live_score(reference, new, use_case, "psi") > 0.2
 
-    interval = stats.binomtest(alarms, worlds).proportion_ci(0.99)
-    assert interval.low <= 0.072
-    assert interval.high >= BUDGET
-    assert alarms / worlds <= 2 * BUDGET
-    assert found / worlds > 0.3, f"{found / worlds:.0%} of shifted weeks were found"
-    if statistic == "psi":
-        assert usual / worlds > 0.9, f"the usual rule, PSI > 0.2, alarms in {usual / worlds:.0%} of stationary weeks"
+    for statistic in STATISTICS:
+        interval = stats.binomtest(alarms[statistic], worlds).proportion_ci(0.95)
+        assert interval.low <= 0.072 <= interval.high, f"{statistic}: {alarms[statistic]} false alarms"
+        assert found[statistic] / worlds > 0.8, f"{statistic}: {found[statistic]} shifts found"
+    assert usual / worlds > 0.9

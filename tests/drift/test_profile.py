@@ -42,9 +42,7 @@ def test_ten_values_in_two_bins_are_counted_by_hand(use_case):
     """The median of 1..10 is 5.5: five below, five from it on."""
     column = build_profile(frame(range(1, 11)), use_case, window=None, bins=2).columns["wind"]
 
-    assert column == NumberProfile(
-        edges=(5.5,), counts=(5, 5), missing=0, mean=5.5, m2=82.5, minimum=1.0, maximum=10.0
-    )
+    assert column == NumberProfile(edges=(5.5,), counts=(5, 5), missing=0, mean=5.5, m2=82.5, minimum=1.0, maximum=10.0)
 
 
 def test_bins_are_closed_below_and_open_above(use_case):
@@ -190,7 +188,9 @@ rows = st.lists(
 
 def build(found, use_case: UseCase, edges: Profile | None = None, at: Window | None = None) -> Profile:
     """Profile of generated rows."""
-    return build_profile(frame(*map(list, zip(*found, strict=True))) if found else frame([]), use_case, window=at, edges=edges)
+    return build_profile(
+        frame(*map(list, zip(*found, strict=True))) if found else frame([]), use_case, window=at, edges=edges
+    )
 
 
 def same(first: Profile, second: Profile) -> bool:
@@ -218,9 +218,7 @@ def test_merging_is_the_profile_of_all_rows_in_any_order(use_case, first, second
     together = first + second + third
     assume(together)
     edges = build(together, use_case)
-    a, b, c = (
-        build(part, use_case, edges, window(i, i + 1)) for i, part in enumerate((first, second, third))
-    )
+    a, b, c = (build(part, use_case, edges, window(i, i + 1)) for i, part in enumerate((first, second, third)))
     empty = build([], use_case, edges)
 
     left, right = merge_profiles(merge_profiles(a, b), c), merge_profiles(a, merge_profiles(b, c))

@@ -1,5 +1,6 @@
 """What MLflow adds to the contract: its UI, its own clients, its faults. One real server for all of it."""
 
+import os
 import re
 import socket
 import subprocess
@@ -14,9 +15,11 @@ import pytest
 from ml.errors import ConflictError, InputError, PerennialError, ServiceAway
 from ml.records.decision import GateDecision, RuleResult
 from ml.records.measure import Verdict
+from ml.registry import mlflow_registry
 from ml.registry.mlflow_registry import MlflowRegistry
 from ml.registry.mlflow_runs import IDENTITY
 from ml.registry.tags import request_identity
+from ml.settings import MLFLOW_CLIENT, prepare_mlflow
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +233,7 @@ def count_everything(client, use_case, version) -> dict[str, int]:
     runs = runs_of(client, use_case)
     models = client.search_logged_models([experiment], filter_string=f"tags.request_identity = '{identity}'")
     run = client.get_run(version.run_id)
-    history = [client.get_metric_history(version.run_id, name) for name in run.data.metrics]
+    history = [client.get_metric_history(version.run_id, name) for name in ("parity/rows", "gate/beats_champion")]
     return {
         "runs": sum(run.data.tags.get(IDENTITY) == identity for run in runs),
         "candidates": sum(run.data.tags.get("mlflow.parentRunId") == version.run_id for run in runs),
@@ -347,15 +350,29 @@ def test_tag_changed_by_hand_is_named(registry, client, register, use_case):
         registry.version(use_case.name, 1)
 
 
-def test_hundreds_of_versions_are_all_listed(registry, client, register, use_case):
-    """The list goes on after MLflow's first page."""
+def test_all_pages_of_versions_are_listed(registry, client, register, use_case, monkeypatch):
+    """The list goes on after the first answer of the server."""
+    monkeypatch.setattr(mlflow_registry, "_PAGE", 2)
     made = register(registry)
-    for _ in range(203):
+    for _ in range(4):
         copy_version(client, use_case.name, made.tags)
 
-    found = registry.versions(use_case.name)
+    assert [version.version for version in registry.versions(use_case.name)] == [5, 4, 3, 2, 1]
 
-    assert [version.version for version in found] == list(range(204, 0, -1))
+
+def test_patience_of_the_environment_is_kept(monkeypatch):
+    """What somebody set for MLflow stays; what is not set becomes ours; telemetry is off in any case."""
+    for name in MLFLOW_CLIENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+
+    prepare_mlflow("http://127.0.0.1:1")
+
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
 
 
 def test_deleted_experiment_is_named(registry, client, use_case, make_set):
@@ -444,6 +461,7 @@ import importlib.util, json, pathlib, sys
 spec = importlib.util.spec_from_file_location("fixtures", sys.argv[1])
 fixtures = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fixtures)
+from ml.registry import mlflow_registry
 from ml.registry.mlflow_registry import MlflowRegistry
 registry = MlflowRegistry(sys.argv[2])
 folder = pathlib.Path(sys.argv[3])

@@ -310,6 +310,21 @@ def test_first_release_that_nobody_confirms_is_withdrawn(registry, promote, rele
     assert replica.sequences == [1, 2]
 
 
+def test_unconfirmed_release_is_better_than_none(registry, promote, release, releases, replica, use_case):
+    """The first release was killed before it was confirmed; when the second is refused, the first comes back."""
+    promote(registry)
+    staged = stage(use_case.name, registry=registry, releases=releases, now=NOW)
+    switch(staged, registry=registry, releases=releases, now=NOW, reason="killed before confirm")
+    promote(registry)
+    replica.refused = {2}
+
+    outcome = release(registry)
+
+    assert (outcome.outcome, outcome.served_version) == ("rolled_back", 1)
+    assert served(releases, use_case) == (1, 3)
+    assert champion_of(registry, use_case) == 1
+
+
 def test_service_that_is_away_rolls_back(registry, promote, release, releases, use_case):
     """Nobody confirms in time: the version before comes back, with the address in the reason."""
     promote(registry), release(registry), promote(registry)

@@ -121,19 +121,23 @@ def training_set(rows: pd.DataFrame, use_case: UseCase, key: str = "test") -> tu
 
 @pytest.fixture(scope="session")
 def make_use_case() -> Callable[..., UseCase]:
+    """Builder of use cases."""
     return ferry_use_case
 
 
 @pytest.fixture(scope="session")
 def make_rows() -> Callable[..., pd.DataFrame]:
+    """Builder of ferry rows."""
     return ferry_rows
 
 
 @pytest.fixture(scope="session")
 def make_training_set() -> Callable[..., tuple[pd.DataFrame, TrainingSet]]:
+    """Builder of rows in parts with their record."""
     return training_set
 
 
 @pytest.fixture(scope="session")
 def save_csv() -> Callable[..., Path]:
+    """Writer of the data file."""
     return write_csv

@@ -116,9 +116,9 @@ def test_what_is_described_is_what_is_stored(world):
     assert stored["part"].value_counts().to_dict() == {"fit": 311, "validation": 95, "holdout": 72}
     assert stored.columns.tolist() == ["id", "event_time", *world.use_case.features, "label", "source", "part"]
     check_data(stored, world.use_case)
-    truth = world.rows.set_index("id").loc[stored["id"]].reset_index()
-    for name in (*world.use_case.features, "label", "event_time"):
-        pd.testing.assert_series_equal(stored[name], truth[name], check_dtype=False)
+    wanted = ["id", "event_time", *world.use_case.features, "label"]
+    truth = world.rows[world.rows["id"].isin(stored["id"])]
+    assert fingerprint(stored[wanted]) == fingerprint(truth[wanted])
 
 
 def test_live_rows_join_when_their_truth_is_known(world):
@@ -194,7 +194,7 @@ def test_live_rows_that_the_file_does_not_allow_are_quarantined(world):
 
     assert described.quarantined == 2
     assert set(world.lake.quarantined()["reason"]) == {"wind: 500.0 is outside 0 .. 200"}
-    assert "500" not in world.lake.read_training(described.data_version)["wind"].astype(str).str.cat()
+    assert world.lake.read_training(described.data_version)["wind"].max() <= 200
 
 
 def test_a_retry_gives_the_version_that_was_written(world):

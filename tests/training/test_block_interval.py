@@ -16,6 +16,7 @@ DAY = timedelta(days=1)
 
 
 def hours(n: int, per_hour: int = 1) -> pd.DatetimeIndex:
+    """So many hours from March on, several rows each."""
     return pd.date_range("2013-03-01", periods=n, freq="h", tz="UTC").repeat(per_hour)
 
 

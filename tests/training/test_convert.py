@@ -1,4 +1,4 @@
-"""The exported graph decides as scikit-learn does, has the promised inputs and outputs, and is the same in any process."""
+"""The exported graph decides as scikit-learn does, with the promised inputs and outputs, the same in any process."""
 
 import json
 import os
@@ -26,13 +26,14 @@ SHAPES = {
 }
 
 
-def fitted(make_use_case, rows, features, classes, estimator, **parameters):
+def fitted(make_use_case, rows, features, classes, estimator):
+    """Use case, fitted pipeline, ONNX bytes and loaded graph of one candidate."""
     use_case = make_use_case(
         features,
         classes,
         training={
             "history": {"file": "ferry.csv"},
-            "candidates": {"one": {"estimator": estimator, "parameters": parameters}},
+            "candidates": {"one": {"estimator": estimator}},
         },
     )
     pipeline, _ = fit_pipeline(use_case, "one", rows)

@@ -1,5 +1,8 @@
 """Candidates are scored on validation rows that they have not seen, and the lowest loss is chosen."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -22,7 +25,7 @@ def result(name: str, loss: float | None) -> CandidateResult:
 
 def test_the_loss_is_that_on_the_validation_rows(monkeypatch, make_use_case, make_rows, make_training_set):
     """A model that knows nothing but the fit rows' shares has the loss that is counted by hand from them."""
-    monkeypatch.setitem(__import__("sys").modules, "shares", __import__("types").SimpleNamespace(Shares=Shares))
+    monkeypatch.setitem(sys.modules, "shares", SimpleNamespace(Shares=Shares))
     candidates = {"shares": {"estimator": "shares.Shares"}}
     use_case = make_use_case(training={"history": {"file": "f.csv"}, "validation": "4d", "candidates": candidates})
     frame, described = make_training_set(make_rows(), use_case)

@@ -1,6 +1,7 @@
 """The data file becomes history and stream; a row that no model should see is set aside with its reason."""
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ START = datetime(2013, 1, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def harbour():
+    """The shipped use case."""
     return load(PROJECT / "use_cases" / "harbour_weather.yaml")
 
 
 def test_the_harbour_history_is_two_months_without_the_absurd_wind(harbour):
-    """awk counts 4,212 rows before March, 374 of them before rain; the one with 1,687 km/h is set aside."""
+    """Counted by awk: 4,212 rows before March, 374 of them before rain; the one with 1,687 km/h is set aside."""
     rows, quarantined = load_history(harbour, PROJECT)
 
     assert (len(rows), len(quarantined)) == (4211, 1)
@@ -43,7 +45,7 @@ def test_the_frame_has_the_projects_types(harbour):
 
 def test_the_stream_is_the_rest_as_it_is(harbour):
     """A window of the stream keeps what the history would set aside."""
-    window = Window(start=datetime(2013, 2, 12), end=datetime(2013, 2, 13))
+    window = Window(start=datetime(2013, 2, 12, tzinfo=UTC), end=datetime(2013, 2, 13, tzinfo=UTC))
     raw = pd.read_csv(PROJECT / "data" / "ny_harbour_weather_2013.csv")
 
     stream = load_stream(harbour, PROJECT, window)
@@ -109,25 +111,30 @@ def test_rows_from_until_on_are_no_history(tmp_path, make_use_case, make_rows, s
     assert len(load_stream(day, tmp_path, Window(start=START + timedelta(days=1), end=START + timedelta(days=9)))) == 24
 
 
+def without_columns(text: str) -> str:
+    """The file without tide and late."""
+    return pd.read_csv(StringIO(text)).drop(columns=["tide", "late"]).to_csv(index=False)
+
+
+#: What the file holds instead of its content.
+FAULTS = {
+    "header only": lambda text: text.splitlines()[0] + "\n",
+    "empty": lambda _: "",
+    "missing columns": without_columns,
+    "binary": lambda _: np.random.default_rng(1).bytes(2000),
+    "ragged": lambda text: f"{text}{text.splitlines()[1]},1,2,3\n",
+    "dates": lambda text: text.replace(text.splitlines()[2].split(",")[0], "the day after"),
+    "classes": lambda text: pd.read_csv(StringIO(text)).assign(late="perhaps").to_csv(index=False),
+}
+
+
 def break_file(path: Path, how: str) -> None:
-    text = path.read_text()
-    lines = text.splitlines()
+    """A fault of that kind in the file."""
     if how == "absent":
         path.unlink()
-    elif how == "header only":
-        path.write_text(lines[0] + "\n")
-    elif how == "empty":
-        path.write_text("")
-    elif how == "missing columns":
-        pd.read_csv(path).drop(columns=["tide", "late"]).to_csv(path, index=False)
-    elif how == "binary":
-        path.write_bytes(np.random.default_rng(1).bytes(2000))
-    elif how == "ragged":
-        path.write_text("\n".join([*lines, lines[1] + ",1,2,3"]))
-    elif how == "dates":
-        path.write_text(text.replace(lines[2].split(",")[0], "the day after"))
-    elif how == "classes":
-        pd.read_csv(path).assign(late="perhaps").to_csv(path, index=False)
+        return
+    content = FAULTS[how](path.read_text())
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 @pytest.mark.parametrize(
@@ -165,5 +172,5 @@ def test_a_history_that_ends_before_it_begins_is_told(tmp_path, make_use_case, m
     save_csv(make_rows(24), tmp_path)
     early = make_use_case(training={"history": {"file": "ferry.csv", "until": "2012-01-01"}})
 
-    with pytest.raises(DataError, match="no usable row.*0 rows before 2012-01-01"):
+    with pytest.raises(DataError, match=r"no usable row.*0 rows before 2012-01-01"):
         load_history(early, tmp_path)

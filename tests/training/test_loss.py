@@ -14,6 +14,7 @@ THREE = ("a", "b", "c")
 
 
 def forecasts(n: int, classes: int, seed: int) -> np.ndarray:
+    """Random probabilities."""
     return np.random.default_rng(seed).dirichlet(np.ones(classes), n)
 
 

@@ -52,7 +52,7 @@ def test_it_was_refitted_on_fit_and_validation_and_on_nothing_else(packed):
 
 def test_parity_was_measured_and_passes(packed):
     """On the holdout, gaps and splits."""
-    *_, described, folder, _, parity = packed
+    _, _, described, *_, parity = packed
 
     assert parity.verdict is Verdict.PASS
     assert parity.flips == 0

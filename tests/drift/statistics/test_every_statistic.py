@@ -120,7 +120,11 @@ def test_without_rows_it_is_undefined(statistic):
 @every_statistic
 @pytest.mark.parametrize(
     "other",
-    [number(5, 5, 5), CategoryProfile(counts={"A": 10}, other=0, missing=0), number(5, 5).model_copy(update={"edges": (9.0,)})],
+    [
+        number(5, 5, 5),
+        CategoryProfile(counts={"A": 10}, other=0, missing=0),
+        number(5, 5).model_copy(update={"edges": (9.0,)}),
+    ],
 )
 def test_columns_on_other_bins_are_refused(statistic, other):
     """A distance over unlike bins would be a number without a meaning."""

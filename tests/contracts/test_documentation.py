@@ -1,0 +1,81 @@
+"""Documentation moves with the code: every command, target, setting, code and term stands where people look for it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from ml.cli.main import app
+from ml.records.codes import CODES
+from ml.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command_paths() -> list[str]:
+    """Every command with its group, as it is typed."""
+    root = get_command(app)
+    context = typer.Context(root)
+    paths = []
+    for name in root.list_commands(context):
+        command = root.get_command(context, name)
+        inner = getattr(command, "commands", {})
+        paths += [f"{name} {sub}" for sub in inner] or [name]
+    return paths
+
+
+@pytest.mark.parametrize("path", command_paths())
+def test_every_command_is_in_the_readme(path):
+    """A command that nobody can find does not exist."""
+    group, _, name = path.partition(" ")
+
+    row = next((line for line in README.splitlines() if line.startswith("|") and f"`perennial {group}" in line), "")
+
+    assert f"`perennial {group}" in row
+    assert not name or f"`{name}`" in row or f"`perennial {group} {name}`" in row
+
+
+@pytest.mark.parametrize("path", command_paths())
+def test_every_command_teaches_by_an_example(path):
+    """Its help says how it is used."""
+    command = get_command(app)
+    for part in path.split():
+        command = command.get_command(typer.Context(command), part)
+
+    assert "Example: perennial" in (command.help or "")
+
+
+def test_every_make_target_is_in_the_readme():
+    """Targets of the Makefile, and no other, are in the table."""
+    targets = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+
+    assert set(re.findall(r"`make ([a-z]+)`", README)) == targets
+
+
+def test_every_setting_is_in_the_readme():
+    """Each PERENNIAL_* variable, by name."""
+    assert set(re.findall(r"`PERENNIAL_([A-Z_]+)`", README)) == {name.upper() for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+def test_every_code_is_in_the_readme_with_its_status(code):
+    """Number, and the HTTP status that carries it."""
+    row = next(line for line in README.splitlines() if line.startswith(f"| {code:d} |"))
+
+    assert str(CODES[code][1]) in row
+
+
+def test_links_of_the_documents_lead_somewhere():
+    """No relative link or picture is broken."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{document.name}: {target}"
+        for document in documents
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
+        if not (document.parent / target).exists()
+    ]
+
+    assert broken == []

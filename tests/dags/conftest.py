@@ -1,0 +1,109 @@
+"""Airflow in process on a database of its own, beside a real MLflow server and a real scoring replica."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# Airflow reads its environment at its first import, and so do our settings: both before anything is imported.
+VAR = Path(tempfile.mkdtemp(prefix="perennial-dags-"))
+USE_CASES = VAR / "use_cases"
+USE_CASES.mkdir()
+_shipped = (ROOT / "use_cases" / "harbour_weather.yaml").read_text(encoding="utf-8")
+(USE_CASES / "harbour_weather.yaml").write_text(_shipped, encoding="utf-8")
+(USE_CASES / "harbour_review.yaml").write_text(
+    _shipped.replace("name: harbour_weather", "name: harbour_review").replace("mode: automatic", "mode: review"),
+    encoding="utf-8",
+)
+os.environ.update(
+    PERENNIAL_VAR=str(VAR),
+    PERENNIAL_USE_CASES=str(USE_CASES),
+    PERENNIAL_MLFLOW_PORT=str(_free_port()),
+    PERENNIAL_SCORING_PORT=str(_free_port()),
+)
+
+from ml.settings import settings  # noqa: E402
+
+settings().quieten_this_process()
+os.environ.update(
+    AIRFLOW_HOME=str(VAR / "airflow"),
+    AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{VAR}/airflow.db",
+    AIRFLOW__LOGGING__BASE_LOG_FOLDER=str(VAR / "logs"),
+    AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
+    AIRFLOW__API_AUTH__JWT_SECRET="x" * 64,
+)
+
+
+@pytest.fixture(scope="session")
+def dagbag() -> object:
+    """All DAG files, parsed once, in a migrated database."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = DagBag(ROOT / "dags")
+    sync_bag_to_db(bag, "dags-folder", None)
+    return bag
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[None]:
+    """MLflow and one replica, as processes, for as long as the tests of this folder run."""
+    current = settings()
+    (VAR / "mlflow").mkdir()
+    mlflow = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(current.mlflow_port)),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{VAR}/mlflow/mlflow.db"),
+        *("--artifacts-destination", str(VAR / "mlflow" / "artifacts")),
+    ]
+    environment = current.child_environment({"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    with (VAR / "services.log").open("wb") as log:
+        started = [
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            for command in (mlflow, [sys.executable, "-m", "ml.serving"])
+        ]
+        try:
+            _wait_for(f"{current.mlflow_url}/health")
+            _wait_for(f"{current.scoring_url}/health/live")
+            yield
+        finally:
+            for process in started:
+                os.killpg(process.pid, 15)
+            for process in started:
+                process.wait(timeout=20)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=2, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise TimeoutError(url)

@@ -1,0 +1,253 @@
+"""Every branch of every DAG, run with ``dag.test()`` against a real registry, lake, control database and replica."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ml.records.decision import MonitorDecision, RetrainOutcome
+from ml.records.measure import Window
+from ml.records.release import ReleaseOutcome
+from ml.registry.manifest import MODEL, read_manifest
+from ml.settings import settings
+from ml.simulation.replay import Client, replay
+from ml.training.history import load_stream
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
+
+NAME = "harbour_weather"
+FIRST = datetime(2013, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """Stores and registry of the use case, as the tasks open them."""
+    from plugins.perennial.workbench import open_workbench
+
+    return open_workbench(NAME)
+
+
+def run(dagbag, file: str, conf: dict | None = None, name: str = NAME):
+    """One run in process; returns it with the states of its tasks."""
+    finished = dagbag.dags[f"{name}.{file}"].test(run_conf=conf or {})
+    states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
+    return finished, states
+
+
+def send_week(bench, end: datetime, days: int = 7) -> None:
+    """Live traffic of the days before a moment, with its labels, over HTTP."""
+    stream = load_stream(bench.use_case, settings().home, Window(start=end - timedelta(days=days), end=end))
+    with Client(settings().scoring_url, bench.use_case) as client:
+        replay(client, stream, bench.use_case, advance=lambda _: None)
+    assert client.tally.failures == []
+    assert len(client.tally.answers) == len(stream)
+
+
+def conf_as_of(moment: datetime) -> dict[str, str]:
+    return {"as_of": moment.isoformat()}
+
+
+def test_monitoring_without_a_champion_is_skipped(dagbag, bench):
+    """There is nothing to compare with: the run succeeds, says so, and decides nothing."""
+    finished, states = run(dagbag, "monitor", conf_as_of(FIRST))
+
+    assert finished.state == "success"
+    assert (states["ingest"], states["profile"], states["decide"]) == ("success", "skipped", "skipped")
+    assert bench.control.history(NAME, "monitor") == ()
+
+
+def test_releasing_without_a_champion_fails(dagbag, bench):
+    """A release that was asked for and cannot be is a failure, not a silent success; no replica sees anything."""
+    finished, states = run(dagbag, "release")
+
+    assert finished.state == "failed"
+    assert states["stage"] == "failed"
+    assert read_manifest(settings().releases, NAME) is None
+
+
+def test_the_first_model_is_promoted_and_served(dagbag, bench):
+    """Branches promote and served: from history alone to a replica that answers."""
+    finished, states = run(dagbag, "retrain", conf_as_of(FIRST) | {"reason": "first model"})
+    assert finished.state == "success"
+    assert (states["promote"], states["reject"], states["review"]) == ("success", "skipped", "skipped")
+    assert bench.registry.champion(NAME).version == 1
+
+    finished, states = run(dagbag, "release")
+
+    assert finished.state == "success"
+    assert (states["served"], states["roll_back"]) == ("success", "skipped")
+    status = httpx.get(f"{settings().scoring_url}/status").json()["use_cases"]
+    assert [s["model_version"] for s in status if s["use_case"] == NAME] == [1]
+
+
+def test_a_finished_request_is_not_answered_twice(dagbag, bench):
+    """The lease is given back, and the same request again trains nothing."""
+    stored = bench.control.history(NAME, "retrain")
+    assert len(stored) == 1
+    now = datetime.now(UTC)
+    assert bench.control.acquire_lease(f"retrain/{NAME}", "somebody else", now=now, ttl=timedelta(minutes=1))
+
+    finished, states = run(dagbag, "retrain", conf_as_of(FIRST) | {"reason": "while another runs"})
+
+    assert finished.state == "success"
+    assert {states[task] for task in ("claim", "assemble", "train", "promote", "reject")} == {"skipped"}
+    assert len(bench.control.history(NAME, "retrain")) == 1
+    bench.control.release_lease(f"retrain/{NAME}", "somebody else")
+
+
+def test_drift_within_the_cool_down_alerts_a_person(dagbag, bench):
+    """Branch alert: the first live week differs, one week after training; a message is in the mailbox."""
+    end = FIRST + timedelta(days=7)
+    send_week(bench, end)
+
+    finished, states = run(dagbag, "monitor", conf_as_of(end))
+
+    assert finished.state == "success"
+    assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
+    messages = list((settings().var / "mailbox").glob("*.eml"))
+    assert len(messages) == 1
+    assert "drift" in messages[0].read_text()
+
+
+def test_a_week_like_the_training_data_waits(dagbag, bench):
+    """Branch wait; the same window again gives the same verdict and decides nothing new."""
+    end = FIRST + timedelta(days=14)
+    send_week(bench, end)
+
+    _, states = run(dagbag, "monitor", conf_as_of(end))
+    assert (states["wait"], states["alert"], states["retrain"]) == ("success", "skipped", "skipped")
+    before = bench.control.history(NAME, "monitor")
+
+    run(dagbag, "monitor", conf_as_of(end))
+
+    assert bench.control.history(NAME, "monitor") == before
+    decision = MonitorDecision.model_validate_json(before[0].payload)
+    assert decision.check.score < decision.check.threshold
+    assert decision.labelled > 900
+
+
+def test_drift_after_the_cool_down_asks_for_a_retraining(dagbag, bench):
+    """Branch retrain: the asset's event carries the request, by the monitor, as of the window's end."""
+    end = datetime(2013, 4, 19, tzinfo=UTC)
+    send_week(bench, end, days=35)
+
+    _, states = run(dagbag, "monitor", conf_as_of(end))
+
+    assert (states["retrain"], states["alert"], states["wait"]) == ("success", "skipped", "skipped")
+    decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
+    assert decision.check.score > decision.check.threshold
+
+
+def test_a_challenger_that_wins_is_released_under_its_own_digest(dagbag, bench):
+    """The winter's model loses against one that has seen spring."""
+    end = datetime(2013, 4, 19, tzinfo=UTC)
+
+    _, states = run(dagbag, "retrain", conf_as_of(end) | {"reason": "spring"})
+    assert states["promote"] == "success"
+    run(dagbag, "release")
+
+    champion = bench.registry.champion(NAME)
+    manifest = read_manifest(settings().releases, NAME)
+    assert champion.version == manifest.model_version == 2
+    assert champion.digest == manifest.digest
+    assert manifest.previous == 1
+
+
+def test_a_challenger_without_new_data_is_not_trained(dagbag, bench):
+    """Nothing newer than the champion's data: the run succeeds, the answer is insufficient data."""
+    finished, states = run(dagbag, "retrain", conf_as_of(datetime(2013, 4, 19, tzinfo=UTC)) | {"reason": "again"})
+
+    assert finished.state == "success"
+    assert (states["assemble"], states["train"], states["promote"]) == ("skipped", "skipped", "skipped")
+    outcome = RetrainOutcome.model_validate_json(bench.control.history(NAME, "retrain")[0].payload)
+    assert outcome.outcome == "insufficient_data"
+    assert states["give_back"] == "success"
+
+
+def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
+    """Branch reject: two weeks later there is nothing to win; the champion stays, the version keeps the reasons."""
+    end = datetime(2013, 5, 3, tzinfo=UTC)
+    send_week(bench, end, days=14)
+
+    finished, states = run(dagbag, "retrain", conf_as_of(end) | {"reason": "too early"})
+
+    assert finished.state == "success"
+    assert (states["reject"], states["promote"]) == ("success", "skipped")
+    assert bench.registry.champion(NAME).version == 2
+    rejected = bench.registry.version(NAME, 3)
+    assert rejected.tags["decision"] == "rejected"
+    assert "beats" in rejected.description
+
+
+def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
+    """Branch roll_back: the alias moves to a version whose stored graph was changed; no replica ever sees it."""
+    bench.registry.set_champion(NAME, 3)
+    graphs = sorted((settings().var / "mlflow" / "artifacts").rglob(f"package/{MODEL}"), key=lambda p: p.stat().st_mtime)
+    damaged = graphs[-1]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-100])
+
+    finished, states = run(dagbag, "release")
+
+    damaged.write_bytes(whole)
+    assert finished.state == "success"
+    assert (states["switch"], states["roll_back"], states["served"]) == ("skipped", "success", "skipped")
+    assert bench.registry.champion(NAME).version == 2
+    assert read_manifest(settings().releases, NAME).model_version == 2
+    outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
+    assert outcome.outcome == "rolled_back"
+    assert "102" in outcome.reason
+    assert any("taken back" in path.read_text() for path in (settings().var / "mailbox").glob("*.eml"))
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [("Reject", "rejected"), ("Approve", "promoted")])
+def test_in_review_mode_a_person_decides(dagbag, answer, outcome):
+    """Branch review: the run waits for an answer; Reject is an answer, too."""
+    from plugins.perennial.workbench import open_workbench
+
+    bench = open_workbench("harbour_review")
+    done = threading.Event()
+    person = threading.Thread(target=answer_review, args=(answer, done))
+    person.start()
+
+    finished, states = run(dagbag, "retrain", conf_as_of(FIRST) | {"reason": "first model"}, name="harbour_review")
+
+    done.set()
+    person.join()
+    assert finished.state == "success"
+    assert states["review"] == "success"
+    assert states["promote"] == ("success" if outcome == "promoted" else "skipped")
+    stored = RetrainOutcome.model_validate_json(bench.control.history("harbour_review", "retrain")[0].payload)
+    assert stored.outcome == outcome
+    assert "reviewer" in stored.reasons[0]
+
+
+def answer_review(answer: str, done: threading.Event) -> None:
+    """A person at the UI: waits until a question is open, then answers it through Airflow's API."""
+    from airflow.api_fastapi.app import create_app
+    from starlette.testclient import TestClient
+
+    client = TestClient(create_app())
+    while not done.wait(0.5):
+        token = client.post("/auth/token", json={"username": "admin", "password": password()}).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        path = "/api/v2/dags/harbour_review.retrain/dagRuns/~/hitlDetails"
+        for detail in client.get(path, params={"response_received": False}).json().get("hitl_details", []):
+            task = detail["task_instance"]
+            url = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/-1/hitlDetails"
+            client.patch(url, json={"chosen_options": [answer], "params_input": {}})
+            return
+        time.sleep(0.2)
+
+
+def password() -> str:
+    """Of the generated account."""
+    import json
+
+    files = list(Path(settings().var).rglob("simple_auth_manager_passwords.json*"))
+    return json.loads(files[0].read_text())["admin"]

@@ -1,0 +1,103 @@
+"""The DAG files are the diagram: exact edges, readable texts, nothing heavy at parse."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MONITOR = {
+    "ingest": {"profile"},
+    "profile": {"detect_drift"},
+    "detect_drift": {"decide"},
+    "decide": {"alert", "retrain", "wait"},
+    "alert": set(),
+    "retrain": set(),
+    "wait": set(),
+}
+RETRAIN = {
+    "claim": {"assemble", "give_back"},
+    "assemble": {"check_data"},
+    "check_data": {"train", "package"},
+    "train": {"choose"},
+    "choose": {"package"},
+    "package": {"evaluate", "promote", "reject"},
+    "evaluate": {"promote", "reject", "review"},
+    "review": {"promote", "reject"},
+    "promote": {"give_back"},
+    "reject": {"give_back"},
+    "give_back": set(),
+}
+RELEASE = {
+    "stage": {"verify", "switch", "confirm", "served", "roll_back"},
+    "verify": {"switch", "roll_back"},
+    "switch": {"confirm"},
+    "confirm": {"served", "roll_back"},
+    "served": set(),
+    "roll_back": set(),
+}
+EDGES = {"monitor": MONITOR, "retrain": RETRAIN, "release": RELEASE}
+
+
+def test_every_dag_file_parses(dagbag):
+    """No import errors, and three DAGs per use case."""
+    assert dagbag.import_errors == {}
+    names = {"harbour_weather", "harbour_review"}
+    assert set(dagbag.dags) == {f"{name}.{file}" for name in names for file in EDGES}
+
+
+@pytest.mark.parametrize("file", EDGES)
+def test_edges_are_exactly_the_design(dagbag, file):
+    """A task more, a task less or an edge elsewhere is a change of the design."""
+    dag = dagbag.dags[f"harbour_weather.{file}"]
+
+    found = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+
+    assert found == EDGES[file]
+
+
+@pytest.mark.parametrize("file", EDGES)
+def test_a_person_can_read_every_dag(dagbag, file):
+    """Texts on the DAG and on every task, tags to filter by, the owner's name."""
+    dag = dagbag.dags[f"harbour_weather.{file}"]
+
+    assert set(dag.tags) == {"perennial", "harbour_weather", file}
+    assert "harbour_weather" in dag.doc_md
+    assert dag.catchup is False
+    undocumented = [task.task_id for task in dag.tasks if task.task_id != "review" and not task.doc_md]
+    assert undocumented == []
+    assert {task.owner for task in dag.tasks} == {"harbour operations"}
+
+
+def test_every_asset_has_a_producer_and_a_consumer(dagbag):
+    """The DAGs of a use case are linked by assets, none of which leads nowhere."""
+    dags = [dag for dag_id, dag in dagbag.dags.items() if dag_id.startswith("harbour_weather.")]
+    produced = {asset.name for dag in dags for task in dag.tasks for asset in task.outlets}
+    consumed = {asset.name for dag in dags for _, asset in dag.timetable.asset_condition.iter_assets()}
+
+    assert produced == consumed == {"harbour_weather.retraining_due", "harbour_weather.champion"}
+
+
+def test_the_retrain_form_asks_for_reason_window_and_force(dagbag):
+    """The form of a manual retraining, and a value that it refuses."""
+    params = dagbag.dags["harbour_weather.retrain"].params
+
+    assert set(params) == {"reason", "as_of", "since", "force"}
+    with pytest.raises(Exception, match="Invalid input for param reason"):
+        params["reason"] = "x"
+
+
+def test_parsing_imports_nothing_heavy():
+    """A DAG file may cost an import of Airflow and of the use case files, not of the stages' libraries."""
+    code = (
+        "import runpy, sys\n"
+        f"[runpy.run_path(f'{ROOT}/dags/{{name}}.py') for name in ('monitor', 'retrain', 'release')]\n"
+        "heavy = {'pandas', 'numpy', 'sklearn', 'mlflow', 'onnxruntime', 'skl2onnx', 'deltalake', 'scipy', 'pyarrow'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -1,0 +1,164 @@
+"""The whole story on the real processes: drift, retraining, release, kills, restarts, and nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from ml.stack.processes import find_processes
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+NAME = "harbour_weather"
+
+
+@pytest.fixture(scope="module")
+def story(stack) -> dict:
+    """What `perennial demo` tells from a clean state until the story is whole."""
+    return stack.answer("demo", "--weeks", "1", timeout=500)
+
+
+def served(stack) -> dict:
+    """What the replica says about the use case."""
+    status = httpx.get(f"http://127.0.0.1:{stack.ports['scoring_port']}/status", trust_env=False).json()
+    return next(entry for entry in status["use_cases"] if entry["use_case"] == NAME)
+
+
+def test_the_watcher_sees_an_attempt_to_leave(stack, tmp_path):
+    """The proof below could fail: a seeded attempt is refused and written down, a loopback connection is not."""
+    book = tmp_path / "book.txt"
+    environment = stack.environment | {"PERENNIAL_WATCH_BOOK": str(book)}
+    code = "import socket\nsocket.create_connection(('{host}', 9), timeout=1)"
+
+    for host, error in (("192.0.2.1", "PermissionError"), ("example.org", "PermissionError"), ("127.0.0.1", "Refused")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(host=host)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert error in done.stderr
+
+    assert [line.split(" by ")[0] for line in book.read_text().splitlines()] == [
+        "socket.getaddrinfo '192.0.2.1'",
+        "socket.getaddrinfo 'example.org'",
+    ]
+
+
+def test_the_story_is_whole(story):
+    """A drift-triggered retraining was won and deployed, a week was rightly quiet, and no request failed."""
+    weeks = story["weeks"]
+
+    assert story["beginning"] == "clean"
+    assert story["retrainings"] >= 1
+    assert story["failed_requests"] == 0
+    assert any(week["decision"] == "wait" and week["drift_score"] <= week["threshold"] for week in weeks)
+    won = [week for week in weeks if week["deployed"]]
+    assert all(week["decision"] == "retrain" and week["drift_score"] > week["threshold"] for week in won)
+    assert [week["model_version"] for week in weeks] == sorted(week["model_version"] for week in weeks)
+    assert all(week["requests"] > 500 for week in weeks)
+
+
+def test_the_winner_serves_and_has_the_alias(stack, story):
+    """Registry, manifest and replica agree on the version that the story deployed last."""
+    from mlflow import MlflowClient
+
+    deployed = [week["deployed"] for week in story["weeks"] if week["deployed"]][-1]
+    client = MlflowClient(f"http://127.0.0.1:{stack.ports['mlflow_port']}")
+    champion = client.get_model_version_by_alias(NAME, "champion")
+
+    assert served(stack)["model_version"] == deployed == int(champion.version)
+    assert served(stack)["digest"] == champion.tags["digest"]
+    assert champion.tags["decision"] == "promoted"
+    assert "beats" in champion.description
+
+
+def test_the_command_line_triggers_as_the_ui_does(stack, story):
+    """A monitor run of a window that was judged already gives the verdict that is on record."""
+    last = story["weeks"][-1]
+
+    answer = stack.answer("monitor", NAME, "--as-of", last["as_of"].rstrip("Z"), "--wait")
+
+    assert answer["decision"] == last["decision"]
+    assert answer["drift_score"] == pytest.approx(last["drift_score"])
+
+
+def test_starting_twice_is_harmless(stack, story):
+    """The same processes, all ready."""
+    before = {service["name"]: service["pid"] for service in stack.answer("status")["services"]}
+
+    after = stack.answer("up")["services"]
+
+    assert {service["name"]: service["pid"] for service in after} == before
+    assert all(service["ready"] for service in after)
+
+
+def test_every_listening_socket_is_on_loopback(stack, story):
+    """No server of the stack can be reached from another machine."""
+    listening = {
+        (process.name(), connection.laddr.ip)
+        for process in find_processes(stack.var)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert len(listening) >= 3
+    assert {address for _, address in listening} == {"127.0.0.1"}
+
+
+def test_a_dead_service_is_started_again(stack, story):
+    """kill -9 of the replica: the supervisor brings it back, and it serves from its manifest alone."""
+    before = served(stack)
+    pid = next(service["pid"] for service in stack.answer("status")["services"] if service["name"] == "scoring")
+    os.kill(pid, signal.SIGKILL)
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            assert served(stack) == before
+            break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    else:
+        pytest.fail("the replica did not come back")
+
+
+def test_a_killed_stack_comes_up_with_nothing_lost(stack, story):
+    """kill -9 of every process at once; up again, the same champion serves and the story goes on."""
+    before = served(stack)
+    for process in find_processes(stack.var):
+        process.kill()
+
+    stack.answer("up")
+    assert served(stack) == before
+
+    told = stack.answer("demo", "--weeks", "1")
+
+    assert told["beginning"] == "continued"
+    assert told["weeks"][: len(story["weeks"])] == story["weeks"]
+    assert len(told["weeks"]) == len(story["weeks"]) + 1
+    assert told["failed_requests"] == 0
+
+
+def test_nothing_left_the_machine(stack, story):
+    """Not one attempt, by any process, in the whole story."""
+    assert not stack.book.exists(), stack.book.read_text()
+    addresses = {
+        connection.raddr.ip
+        for process in find_processes(stack.var)
+        for connection in process.net_connections("inet")
+        if connection.raddr
+    }
+    assert addresses <= {"127.0.0.1"}
+
+
+def test_stopping_leaves_no_process_behind(stack, story):
+    """Neither a service nor a task, nor a port."""
+    stack.answer("down")
+
+    assert find_processes(stack.var) == []
+    assert not any(service["ready"] for service in stack.answer("status")["services"])
