@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -49,6 +46,7 @@ def send_week(bench, end: datetime, days: int = 7) -> None:
 
 
 def conf_as_of(moment: datetime) -> dict[str, str]:
+    """Form of a run with a virtual now."""
     return {"as_of": moment.isoformat()}
 
 
@@ -159,8 +157,8 @@ def test_a_challenger_that_wins_is_released_under_its_own_digest(dagbag, bench):
 
 
 def test_a_challenger_without_new_data_is_not_trained(dagbag, bench):
-    """Nothing newer than the champion's data: the run succeeds, the answer is insufficient data."""
-    finished, states = run(dagbag, "retrain", conf_as_of(datetime(2013, 4, 19, tzinfo=UTC)) | {"reason": "again"})
+    """The hold-out would reach into the champion's data: the run succeeds, the answer is insufficient data."""
+    finished, states = run(dagbag, "retrain", conf_as_of(datetime(2013, 4, 15, tzinfo=UTC)) | {"reason": "again"})
 
     assert finished.state == "success"
     assert (states["assemble"], states["train"], states["promote"]) == ("skipped", "skipped", "skipped")
@@ -187,7 +185,9 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
 def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     """Branch roll_back: the alias moves to a version whose stored graph was changed; no replica ever sees it."""
     bench.registry.set_champion(NAME, 3)
-    graphs = sorted((settings().var / "mlflow" / "artifacts").rglob(f"package/{MODEL}"), key=lambda p: p.stat().st_mtime)
+    graphs = sorted(
+        (settings().var / "mlflow" / "artifacts").rglob(f"package/{MODEL}"), key=lambda p: p.stat().st_mtime
+    )
     damaged = graphs[-1]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-100])
@@ -203,51 +203,3 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
     assert any("taken back" in path.read_text() for path in (settings().var / "mailbox").glob("*.eml"))
-
-
-@pytest.mark.parametrize(("answer", "outcome"), [("Reject", "rejected"), ("Approve", "promoted")])
-def test_in_review_mode_a_person_decides(dagbag, answer, outcome):
-    """Branch review: the run waits for an answer; Reject is an answer, too."""
-    from plugins.perennial.workbench import open_workbench
-
-    bench = open_workbench("harbour_review")
-    done = threading.Event()
-    person = threading.Thread(target=answer_review, args=(answer, done))
-    person.start()
-
-    finished, states = run(dagbag, "retrain", conf_as_of(FIRST) | {"reason": "first model"}, name="harbour_review")
-
-    done.set()
-    person.join()
-    assert finished.state == "success"
-    assert states["review"] == "success"
-    assert states["promote"] == ("success" if outcome == "promoted" else "skipped")
-    stored = RetrainOutcome.model_validate_json(bench.control.history("harbour_review", "retrain")[0].payload)
-    assert stored.outcome == outcome
-    assert "reviewer" in stored.reasons[0]
-
-
-def answer_review(answer: str, done: threading.Event) -> None:
-    """A person at the UI: waits until a question is open, then answers it through Airflow's API."""
-    from airflow.api_fastapi.app import create_app
-    from starlette.testclient import TestClient
-
-    client = TestClient(create_app())
-    while not done.wait(0.5):
-        token = client.post("/auth/token", json={"username": "admin", "password": password()}).json()["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        path = "/api/v2/dags/harbour_review.retrain/dagRuns/~/hitlDetails"
-        for detail in client.get(path, params={"response_received": False}).json().get("hitl_details", []):
-            task = detail["task_instance"]
-            url = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/-1/hitlDetails"
-            client.patch(url, json={"chosen_options": [answer], "params_input": {}})
-            return
-        time.sleep(0.2)
-
-
-def password() -> str:
-    """Of the generated account."""
-    import json
-
-    files = list(Path(settings().var).rglob("simple_auth_manager_passwords.json*"))
-    return json.loads(files[0].read_text())["admin"]

@@ -26,6 +26,7 @@ class Recorder(BaseHTTPRequestHandler):
     script: dict[str, tuple[int, dict]]
 
     def do_POST(self) -> None:
+        """Answer by the script, else as a good service does."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append((self.path, body))
         if self.path.startswith("/labels"):
@@ -48,6 +49,7 @@ class Recorder(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service():
+    """Class of the running service's handler, with what it has seen and its address."""
     handler = type("Handler", (Recorder,), {"seen": [], "script": {}})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -77,6 +79,7 @@ def hourly(hours: int) -> pd.DataFrame:
 
 
 def send(service, stream: pd.DataFrame) -> Client:
+    """Replay a stream to the service; returns the client with its tally."""
     with Client(service.url, USE_CASE) as client:
         replay(client, stream, USE_CASE, advance=lambda _: None)
     return client
