@@ -28,7 +28,7 @@ def retrain(use_case: UseCase) -> DAG:
         request = task(stage.claim)(name).as_setup()
         training_set = task(stage.check_data)(name, task(stage.assemble)(name, request))
         results = (
-            task(stage.train, map_index_template="{{ candidate }}")
+            task(stage.train, map_index_template="{{ candidate }}", doc_md=stage.train.__doc__)
             .partial(name=name, training_set=training_set)
             .expand(candidate=candidates)
         )
@@ -36,6 +36,7 @@ def retrain(use_case: UseCase) -> DAG:
         verdict = task.branch(stage.evaluate)(name, challenger)
         review = HITLBranchOperator(
             task_id="review",
+            doc_md="Asks a person to approve or reject; either is an answer. Only where the file says mode: review.",
             subject=f"Promote the challenger of {name}?",
             body=stage.review_body(name),
             options=["Approve", "Reject"],

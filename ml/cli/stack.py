@@ -20,7 +20,7 @@ def up(as_json: Json = False) -> None:
 
     Doing it twice is harmless; a stack that was killed comes up again with nothing lost.
 
-    Example: PERENNIAL_SCORING_PORT=8001 perennial up
+    Example: perennial up (another port: PERENNIAL_SCORING_PORT=8001 perennial up)
     """
     from ml.settings import settings
     from ml.stack.airflow_setup import airflow_password, passwords_file

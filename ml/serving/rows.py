@@ -106,7 +106,7 @@ def _read_number(value: Any, name: str, feature: Feature, use_case: UseCase) -> 
     try:
         number = float(value)
     except OverflowError:
-        number = math.copysign(LARGEST * 2, value)
+        number = LARGEST * 2 if value > 0 else -LARGEST * 2
     if not math.isfinite(number):
         return _wrong_type(value, name, feature, use_case)
     lowest, highest = bounds(feature, use_case)

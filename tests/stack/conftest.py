@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 WATCHER = Path(__file__).parent / "watcher"
 
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP_RUNNING = 0x40000000, 0x8914, 0x41
-#: What the kernel counts when somebody tries to leave: no route (TCP, UDP, name servers), and a name server on loopback.
+#: What the kernel counts when somebody tries to leave: no route (TCP, UDP, names), and a name server on loopback.
 LEAVING = ("Ip:OutNoRoutes", "Udp:NoPorts", "Ip6OutNoRoutes", "Udp6NoPorts")
 
 Counts = Callable[[], dict[str, int]]
