@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from ml.errors import InputError, PerennialError, ServiceAway
+
+#: How often a trigger is asked for when Airflow fails.
+_TRIES = 5
 
 _FINAL = {"success", "failed"}
 
@@ -40,8 +44,19 @@ class AirflowApi:
             Airflow does not answer.
         """
         given = {key: value for key, value in conf.items() if value is not None}
-        run = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": given})
-        return str(run["dag_run_id"])
+        run_id = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(3)}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": given}
+        for attempt in range(_TRIES):
+            try:
+                self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+                break
+            except ServiceAway:  # SQLite is busy for a moment while Airflow starts; the id makes asking again safe
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(1.0)
+                if any(run["dag_run_id"] == run_id for run in self.runs(dag_id)):
+                    break
+        return run_id
 
     def wait(self, dag_id: str, run_id: str, *, timeout: float) -> None:
         """Return when a run has succeeded.

@@ -76,7 +76,7 @@ def test_every_asset_has_a_producer_and_a_consumer(dagbag):
     dags = [dag for dag_id, dag in dagbag.dags.items() if dag_id.startswith("harbour_weather.")]
     produced = {asset.name for dag in dags for task in dag.tasks for asset in task.outlets}
     conditions = [condition for dag in dags if (condition := dag.timetable.asset_condition) is not None]
-    consumed = {asset.name for condition in conditions for _, asset in condition.iter_assets()}
+    consumed = {asset.name for condition in conditions for asset in condition.objects}
 
     assert produced == consumed == {"harbour_weather.retraining_due", "harbour_weather.champion"}
 
