@@ -82,8 +82,7 @@ class App:
         except RequestRefused as refused:
             reply = reply_problem(refused, request_id)
         except Exception:
-            log.exception("request failed: request_id=%s", request_id)
-            reply = reply_problem(RequestRefused(Code.PREPROCESSING_FAILED, "internal error"), request_id)
+            reply = reply_problem(_own_fault(request_id), request_id)
         self._metrics.count_reply(self._known(name), reply.status, time.perf_counter() - started)
         await send_reply(send, reply)
 
@@ -103,10 +102,13 @@ class App:
         try:
             body = await read_body(scope, receive)
             return await self._posts[kind](self._layout(name), body, request_id)
-        except RequestRefused as refused:
+        except ClientGone:
+            raise
+        except Exception as error:
+            refused = error if isinstance(error, RequestRefused) else _own_fault(request_id)
             if kind == "score":
                 await self._record_refused(name, body, refused, request_id)
-            raise
+            raise refused from error
 
     def _layout(self, name: str) -> Layout:
         if name not in self._layouts:
@@ -172,6 +174,12 @@ class App:
 
     async def _docs(self) -> Reply:
         return Reply(200, show_api(self._releases.use_cases()).encode(), b"text/html; charset=utf-8")
+
+
+def _own_fault(request_id: str) -> RequestRefused:
+    """What the client is told of an exception that is being handled: nothing; the log has all of it."""
+    log.exception("request failed: request_id=%s", request_id)
+    return RequestRefused(Code.PREPROCESSING_FAILED, "internal error")
 
 
 async def _run(aside: bool, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from ml.records.codes import CODES
+from ml.serving.rows import allowed_categories, bounds, may_be_missing
 from ml.use_case import Feature, UseCase
 
 _PROBLEM = {
@@ -79,7 +80,7 @@ def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, An
 
 
 def _score_body(use_case: UseCase) -> dict[str, Any]:
-    features = {name: _schema(feature) for name, feature in use_case.features.items()}
+    features = {name: _schema(feature, use_case) for name, feature in use_case.features.items()}
     row = {"type": "object", "properties": features, "required": list(features), "additionalProperties": False}
     n = len(features)
     return {
@@ -112,11 +113,18 @@ def _label_body(use_case: UseCase) -> dict[str, Any]:
     return {"type": "object", "required": ["labels"], "additionalProperties": False, "properties": {"labels": labels}}
 
 
-def _schema(feature: Feature) -> dict[str, Any]:
-    kind = {"number": "number", "boolean": "boolean", "category": "string"}[feature.type]
-    schema: dict[str, Any] = {"type": [kind, "null"] if feature.nullable else kind}
-    if feature.range is not None:
-        schema |= {"minimum": feature.range[0], "maximum": feature.range[1]}
-    if feature.values is not None:
-        schema["enum"] = list(feature.values)
+_KINDS = {"number": ["number"], "boolean": ["boolean", "integer"], "category": ["string"]}
+
+
+def _schema(feature: Feature, use_case: UseCase) -> dict[str, Any]:
+    """Schema of a feature's values, as :mod:`ml.serving.rows` takes them."""
+    null = may_be_missing(feature, use_case)
+    schema: dict[str, Any] = {"type": _KINDS[feature.type] + (["null"] if null else [])}
+    listed: tuple[Any, ...] = allowed_categories(feature, use_case)
+    if feature.type == "boolean":
+        listed = (False, True, 0, 1)
+    if listed:
+        schema["enum"] = [*listed, None] if null else list(listed)
+    if feature.type == "number":
+        schema["minimum"], schema["maximum"] = bounds(feature, use_case)
     return schema | ({"description": feature.unit} if feature.unit else {})

@@ -37,6 +37,7 @@ def test_bounds_and_categories_are_the_ones_that_refuse(row_schema, quay, row_of
     depth, sea = row_schema["properties"]["depth"], row_schema["properties"]["sea"]
     for value in (depth["minimum"], depth["maximum"]):
         assert isinstance(read_row(row_of(quay) | {"depth": value}, quay), list)
+    assert sea["enum"] == ["dry", "wet", None]
     for value in sea["enum"]:
         assert isinstance(read_row(row_of(quay) | {"sea": value}, quay), list)
     for name, schema in row_schema["properties"].items():
