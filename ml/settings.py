@@ -1,8 +1,8 @@
 """The only reader of the environment: addresses, folders, ports, secrets.
 
 Behaviour lives in the use case files; what differs from machine to machine lives here, as
-``PERENNIAL_*`` variables. Child processes get their environment from :meth:`Settings.child_environment`,
-which switches every library's usage telemetry off.
+``PERENNIAL_*`` variables. Every library's usage telemetry is off: in this process from the import of ``ml`` on
+(:func:`silence_libraries`), in the processes that we start by :meth:`Settings.child_environment`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ NO_TELEMETRY = {
     "SCARF_NO_ANALYTICS": "true",
     "OTEL_SDK_DISABLED": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "ORT_DISABLE_TELEMETRY": "1",  # read once, when onnxruntime is imported; since 1.29 it reports every model it loads
 }
 
 #: MLflow's client gives up after seconds instead of minutes (who wants to wait retries the whole call), and is quiet.
@@ -40,6 +41,11 @@ MLFLOW_CLIENT = {
 
 #: With default OpenMP threads two busy cores turned a 0.1 s boosting fit into seconds (measured).
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def silence_libraries() -> None:
+    """Switch the usage telemetry of every library off, for this process and those that it starts."""
+    os.environ.update(NO_TELEMETRY)
 
 
 class Settings(BaseSettings):
@@ -130,14 +136,15 @@ class Settings(BaseSettings):
         return MLFLOW_CLIENT | inherited | ONE_THREAD | NO_TELEMETRY | mlflow | own | (extra or {})
 
     def quieten_this_process(self) -> None:
-        """Apply the telemetry and thread settings to the running process, before heavy imports."""
+        """Apply the thread settings and MLflow's to the running process, before heavy imports."""
         os.environ.update(ONE_THREAD)
         prepare_mlflow(self.mlflow_url)
 
 
 def prepare_mlflow(url: str) -> None:
-    """Apply the telemetry settings and MLflow's patience to the running process, before mlflow is imported."""
-    os.environ.update(NO_TELEMETRY | {"MLFLOW_TRACKING_URI": url})
+    """Tell MLflow in this process where its server is, and give it our patience, before mlflow is imported."""
+    silence_libraries()
+    os.environ["MLFLOW_TRACKING_URI"] = url
     for name, value in MLFLOW_CLIENT.items():
         os.environ.setdefault(name, value)
 

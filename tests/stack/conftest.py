@@ -16,12 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from ml.settings import NO_TELEMETRY
+
 ROOT = Path(__file__).parents[2]
 WATCHER = Path(__file__).parent / "watcher"
 
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP_RUNNING = 0x40000000, 0x8914, 0x41
 #: What the kernel counts when somebody tries to leave: no route (TCP, UDP, names), and a name server on loopback.
 LEAVING = ("Ip:OutNoRoutes", "Udp:NoPorts", "Ip6OutNoRoutes", "Udp6NoPorts")
+
+#: What tells a library that it is being tested, so that it would not report home even if we let it.
+TELLING = {"CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "PYTEST_VERSION"}
 
 Counts = Callable[[], dict[str, int]]
 
@@ -77,7 +82,11 @@ def new_stack(var: Path, **settings: str) -> WatchedStack:
     ports = dict(zip(("airflow_port", "mlflow_port", "scoring_port"), free_ports(3), strict=True))
     book = var / "left_the_machine.txt"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PERENNIAL_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AIRFLOW", "PERENNIAL_")) and name not in TELLING | set(NO_TELEMETRY)
+        },
         **{f"PERENNIAL_{name.upper()}": str(port) for name, port in ports.items()},
         **settings,
         "PERENNIAL_VAR": str(var),

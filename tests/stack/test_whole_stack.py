@@ -20,7 +20,13 @@ NAME = "harbour_weather"
 
 
 @pytest.fixture(scope="module")
-def story(stack) -> dict:
+def attempts_before(attempts_to_leave) -> dict[str, int] | None:
+    """What the kernel had counted when the story began."""
+    return attempts_to_leave and attempts_to_leave()
+
+
+@pytest.fixture(scope="module")
+def story(stack, attempts_before) -> dict:
     """What `perennial demo` tells from a clean state until the story is whole."""
     return stack.answer("demo", "--weeks", "1", timeout=500)
 
@@ -47,6 +53,19 @@ def test_the_watcher_sees_an_attempt_to_leave(stack, tmp_path):
         "socket.getaddrinfo '192.0.2.1'",
         "socket.getaddrinfo 'example.org'",
     ]
+
+
+def test_the_kernel_sees_an_attempt_to_leave(attempts_to_leave):
+    """What compiled code tries, unseen by Python, is counted; what stays on loopback is not."""
+    if attempts_to_leave is None:
+        pytest.skip("making a network of one's own is not permitted here")
+    before = attempts_to_leave()
+    subprocess.run(["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9"], capture_output=True, check=False)
+    assert attempts_to_leave() == before
+
+    subprocess.run(["bash", "-c", "exec 3<>/dev/tcp/192.0.2.1/9"], capture_output=True, check=False)
+
+    assert sum(attempts_to_leave().values()) > sum(before.values())
 
 
 def test_the_story_is_whole(story):
@@ -144,7 +163,7 @@ def test_a_killed_stack_comes_up_with_nothing_lost(stack, story):
     assert told["failed_requests"] == 0
 
 
-def test_nothing_left_the_machine(stack, story, attempts_to_leave):
+def test_nothing_left_the_machine(stack, story, attempts_before, attempts_to_leave):
     """Not one attempt, by any process, in the whole story: neither Python nor the kernel saw one."""
     assert not stack.book.exists(), stack.book.read_text()
     addresses = {
@@ -155,7 +174,7 @@ def test_nothing_left_the_machine(stack, story, attempts_to_leave):
     }
     assert addresses <= {"127.0.0.1"}
     if attempts_to_leave is not None:
-        assert set(attempts_to_leave().values()) == {0}
+        assert attempts_to_leave() == attempts_before
 
 
 def test_stopping_leaves_no_process_behind(stack, story):
