@@ -11,6 +11,9 @@ from ml.cli import demo, pipeline, stack, use_case
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
+#: Exit code of a command that got SIGINT, as shells have it; Typer makes it of the interrupt.
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="perennial",
     help="Keeps models current, and can prove that it does so rightly. Begin with: perennial demo",
@@ -41,9 +44,10 @@ def run() -> None:
     except PerennialError as error:
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        stderr.print("interrupted; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            stderr.print("interrupted; the same command goes on from here")
+        raise
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml.use_case import UseCase
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
-UseCaseName = Annotated[str, typer.Argument(help="Name of a file in use_cases/, without .yaml.")]
+UseCaseName = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of a file in use_cases/, without .yaml.")]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -189,15 +189,9 @@ def _load(name: str) -> UseCase:
 
 def _path_of(name: str) -> Path:
     """File of a use case given by its name or as a file."""
-    from ml.errors import InputError
     from ml.settings import settings
 
-    folder = settings().use_cases
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or "none yet: perennial use-case new"
-        raise InputError("no such use case", where=str(path), got=name, allowed=known)
-    return path
+    return Path(name) if name.endswith((".yaml", ".yml")) else settings().use_cases / f"{name}.yaml"
 
 
 def _name_of(data: Path) -> str:

@@ -20,10 +20,13 @@ def load(path: Path) -> UseCase:
     UseCaseError
         The file is not YAML, has unknown keys, wrong types or contradictions; all problems are listed.
     InputError
-        The file cannot be read.
+        The file cannot be read, or there is none of that name; those that are there are listed.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml"))) or "none yet"
+        raise InputError("no such use case", where=str(path), got=path.stem, allowed=known) from error
     except OSError as error:
         raise InputError("use case file cannot be read", where=str(path), got=error.strerror or str(error)) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -148,8 +148,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    """With the reason of the operating system."""
-    with pytest.raises(InputError, match=r"cannot be read; where: .*ferry\.yaml; got: No such file"):
+    """With those that are there."""
+    (tmp_path / "quay.yaml").write_text("", encoding="ascii")
+
+    with pytest.raises(InputError, match=r"no such use case; where: .*ferry\.yaml; got: ferry; allowed: quay"):
         load(tmp_path / "ferry.yaml")
 
 
