@@ -113,7 +113,8 @@ def _print_story(story: Story, current: Settings) -> None:
     from ml.stack.airflow_setup import passwords_file
 
     headings = ("week", "ends", "drift", "over", "decision", "model", "loss", "first", "sent", "failed")
-    table = Table(*headings, title=f"{story.use_case}: the story so far")
+    table = Table(*headings, title=f"{story.use_case}: the story so far", box=None, collapse_padding=True)
+    table.columns[headings.index("decision")].no_wrap = True
     for week in story.weeks:
         outcome = f"v{week.deployed}" if week.deployed else week.challenger
         decision = f"{week.decision}: {outcome}" if outcome else week.decision

@@ -53,7 +53,10 @@ os.environ.update(
     AIRFLOW__LOGGING__BASE_LOG_FOLDER=str(VAR / "logs"),
     AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
     AIRFLOW__API_AUTH__JWT_SECRET="x" * 64,
+    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="reviewer:admin",
+    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(VAR / "passwords.json"),
 )
+(VAR / "passwords.json").write_text('{"reviewer": "seen"}', encoding="ascii")
 
 
 @pytest.fixture(scope="session")
