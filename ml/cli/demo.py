@@ -37,11 +37,34 @@ def demo(
     """
     from ml.errors import PerennialError
     from ml.settings import settings
-    from ml.stack.demo import tell_story, weeks_left
-    from ml.stack.local import start_stack
+    from ml.stack.alone import alone
 
     current = settings()
     current.quieten_this_process()
+    with alone(current.var / "demo.lock", _refuse):
+        story = _tell(current, weeks=weeks, fresh=fresh)
+    if as_json:
+        print_json(story)
+    else:
+        _print_story(story, current)
+    if not story.complete:
+        raise PerennialError(
+            "the story is not whole",
+            where="demo",
+            got=f"{story.retrainings} retrainings won in {len(story.weeks)} weeks",
+        )
+
+
+def _refuse() -> None:
+    from ml.errors import ConflictError
+
+    raise ConflictError("another demo is running", where="demo", allowed="one at a time; it goes on by itself")
+
+
+def _tell(current: Settings, *, weeks: int, fresh: bool) -> Story:
+    from ml.stack.demo import tell_story, weeks_left
+    from ml.stack.local import start_stack
+
     if fresh:
         _forget(current)
     with progress_line("starting the stack") as say:
@@ -55,17 +78,7 @@ def demo(
         stage = _stage(current)
     _announce(stage)
     with progress_bar("the story") as show:
-        story = tell_story(stage, weeks=weeks, progress=show)
-    if as_json:
-        print_json(story)
-    else:
-        _print_story(story, current)
-    if not story.complete:
-        raise PerennialError(
-            "the story is not whole",
-            where="demo",
-            got=f"{story.retrainings} retrainings won in {len(story.weeks)} weeks",
-        )
+        return tell_story(stage, weeks=weeks, progress=show)
 
 
 def _stage(current: Settings) -> Stage:

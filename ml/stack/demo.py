@@ -25,6 +25,7 @@ from ml.settings import Settings
 from ml.simulation.replay import Client, SteadyTraffic, replay
 from ml.stack.airflow_api import AirflowApi
 from ml.store.control import ControlStore
+from ml.store.lake import Lake
 from ml.training.history import load_stream
 from ml.use_case import UseCase
 
@@ -171,9 +172,8 @@ def _play_week(stage: Stage, chapter: Chapter, first: ReleaseManifest, say: Prog
         replay(client, chapter.stream, stage.use_case, advance)
         with SteadyTraffic(client, chapter.stream, stage.use_case):
             decision, outcome = _run_pipeline(stage, chapter.window.end, say)
-    answered = chapter.stream[chapter.stream["id"].isin(client.tally.answers)]
-    answers = [client.tally.answers[row_id] for row_id in answered["id"]]
-    live = np.array([list(probabilities.values()) for _, probabilities in answers])
+    served = _served(stage, chapter)
+    live = served[[f"p_{i}" for i in range(len(stage.use_case.target.class_names))]].to_numpy()
     return StoryWeek(
         week=chapter.number,
         as_of=decision.as_of,
@@ -182,15 +182,25 @@ def _play_week(stage: Stage, chapter: Chapter, first: ReleaseManifest, say: Prog
         decision=decision.action,
         challenger=outcome.outcome if outcome else None,
         deployed=outcome.challenger_version if outcome and outcome.outcome == "promoted" else None,
-        model_version=max(version for version, _ in answers),
-        log_loss_live=_mean_loss(stage, answered, live),
-        log_loss_first=_mean_loss(stage, answered, predict(_artifact(stage, first), answered, stage.use_case)),
-        rows=len(answered),
+        model_version=int(served["model_version"].max()),
+        log_loss_live=_mean_loss(stage, served, live),
+        log_loss_first=_mean_loss(stage, served, predict(_artifact(stage, first), served, stage.use_case)),
+        rows=len(served),
         requests=client.tally.requests,
         refused_requests=client.tally.refused,
         failed_requests=client.tally.failed,
         seconds=round(time.monotonic() - started, 2),
     )
+
+
+def _served(stage: Stage, chapter: Chapter) -> pd.DataFrame:
+    """First answers to the chapter's rows, with their truth.
+
+    They are the lake's and not this client's: after an interruption rows are asked again, and a model that was trained
+    on them in the meantime must not be praised for knowing them.
+    """
+    answered = Lake(stage.settings.lake, stage.use_case).answered(chapter.window)
+    return answered.merge(chapter.stream[["id", "label"]], on="id", how="inner", validate="one_to_one")
 
 
 def _run_pipeline(stage: Stage, as_of: datetime, say: Progress) -> tuple[MonitorDecision, RetrainOutcome | None]:

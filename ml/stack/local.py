@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from ml.errors import ServiceAway, StackError
 from ml.records.base import write_atomically
 from ml.settings import Settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.airflow_setup import airflow_environment, airflow_password, write_local_settings
+from ml.stack.alone import alone
 from ml.stack.databases import databases, migrate_databases
 from ml.stack.preflight import check_machine
 from ml.stack.processes import end_processes, find_processes, mark_stack, measure_memory
@@ -67,7 +67,7 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
     started = not supervisor.is_running()
     if started:
         check_machine(settings)
-    with _alone(settings, say):
+    with alone(_lock(settings), lambda: say("waiting for another start or stop of this stack")):
         if not supervisor.is_running():
             _start(settings, supervisor, say)
         _refuse_other_settings(settings)
@@ -81,7 +81,7 @@ def stop_stack(settings: Settings) -> int:
     """Stop everything; returns how many processes did not end by themselves."""
     if not settings.var.is_dir():
         return 0
-    with _alone(settings, lambda _: None):
+    with alone(_lock(settings), lambda: None):
         Supervisor(settings).stop()
         return end_processes(settings.var)
 
@@ -158,18 +158,8 @@ def _refuse_other_settings(settings: Settings) -> None:
         )
 
 
-@contextmanager
-def _alone(settings: Settings, say: Say) -> Iterator[None]:
-    """While nobody else starts or stops this stack; the lock dies with its process."""
-    folder = settings.var / "stack"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another start or stop of this stack")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _lock(settings: Settings) -> Path:
+    return settings.var / "stack" / "lock"
 
 
 def _wait_until_ready(settings: Settings, supervisor: Supervisor, expected: set[str], say: Say, timeout: float) -> None:

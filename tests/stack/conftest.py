@@ -58,6 +58,17 @@ class WatchedStack:
             check=False,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command, which can be interrupted as at a terminal; its stderr can be read line by line."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ml.cli.main", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def answer(self, *arguments: str, timeout: float = 300) -> dict:
         """Answer of a command that reports; its exit code must be 0."""
         done = self.perennial(*arguments, "--json", timeout=timeout)

@@ -26,9 +26,36 @@ def attempts_before(attempts_to_leave) -> dict[str, int] | None:
 
 
 @pytest.fixture(scope="module")
-def story(stack, attempts_before) -> dict:
-    """What `perennial demo` tells from a clean state until the story is whole."""
+def interrupted(stack, attempts_before) -> list[tuple[int, str]]:
+    """Exit code and stderr of `perennial demo` killed in its first training, and interrupted in its second week."""
+    return [
+        interrupt(stack, "training the first champion", signal.SIGKILL),
+        interrupt(stack, "week 2, to 15 March: live traffic", signal.SIGINT),
+    ]
+
+
+@pytest.fixture(scope="module")
+def story(stack, interrupted) -> dict:
+    """What `perennial demo` tells, begun from a clean state and interrupted twice, until the story is whole."""
     return stack.answer("demo", "--weeks", "1", timeout=500)
+
+
+def interrupt(stack, line: str, how: signal.Signals) -> tuple[int, str]:
+    """Begin the demo, and signal it a second after it has said a line; a second demo meanwhile is refused."""
+    demo = stack.begin("demo")
+    said = []
+    for text in demo.stderr:
+        said.append(text)
+        if text.strip() == line:
+            break
+    else:
+        pytest.fail("".join(said))
+    refused = stack.perennial("demo")
+    assert (refused.returncode, "another demo is running" in refused.stderr) == (1, True)
+    time.sleep(1)
+    demo.send_signal(how)
+    _, rest = demo.communicate(timeout=60)
+    return demo.returncode, "".join(said) + rest
 
 
 def served(stack) -> dict:
@@ -68,11 +95,22 @@ def test_the_kernel_sees_an_attempt_to_leave(attempts_to_leave):
     assert sum(attempts_to_leave().values()) > sum(before.values())
 
 
+def test_an_interrupted_demo_says_that_it_goes_on(interrupted):
+    """Ctrl-C is 130 and one line; what was killed says nothing; the next call goes on where it was."""
+    (killed, _), (stopped, said) = interrupted
+
+    assert (killed, stopped) == (-signal.SIGKILL, 130)
+    assert "The story goes on from its beginning." in said or "A clean story begins." in said
+    assert said.endswith("interrupted; the same command goes on from here\n")
+    assert "Traceback" not in said
+
+
 def test_the_story_is_whole(story):
     """A drift-triggered retraining was won and deployed, a week was rightly quiet, and no request failed."""
     weeks = story["weeks"]
 
-    assert story["beginning"] == "clean"
+    assert story["beginning"] == "continued"
+    assert [week["week"] for week in weeks] == list(range(1, len(weeks) + 1))
     assert story["retrainings"] >= 1
     assert story["failed_requests"] == 0
     assert any(week["decision"] == "wait" and week["drift_score"] <= week["threshold"] for week in weeks)
@@ -157,7 +195,6 @@ def test_a_killed_stack_comes_up_with_nothing_lost(stack, story):
 
     told = stack.answer("demo", "--weeks", "1")
 
-    assert told["beginning"] == "continued"
     assert told["weeks"][: len(story["weeks"])] == story["weeks"]
     assert len(told["weeks"]) == len(story["weeks"]) + 1
     assert told["failed_requests"] == 0
