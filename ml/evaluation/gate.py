@@ -51,7 +51,16 @@ def decide_gate(evidence: Evidence, use_case: UseCase) -> GateDecision:
         holdout=evidence.holdout,
         rules=rules,
         reasons=tuple(f"{rule.name}: {rule.detail}." for rule in told),
+        losses=_mean_losses(evidence),
     )
+
+
+def _mean_losses(evidence: Evidence) -> dict[str, float]:
+    if evidence.n == 0:
+        return {}
+    champion = {} if evidence.champion_loss is None else {"champion": evidence.champion_loss}
+    losses = {"challenger": evidence.challenger_loss} | champion | evidence.baseline_losses
+    return {name: float(loss.mean()) for name, loss in losses.items()}
 
 
 def _rules(evidence: Evidence, use_case: UseCase) -> tuple[RuleResult, ...]:

@@ -107,7 +107,9 @@ class Releases:
             raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
         if manifest is None:
             return self._settle_absence(name, current)
-        served.wanted = manifest.sequence
+        if manifest.sequence != served.wanted:
+            served.code, served.problem = None, ""  # first: nobody may see the old fault beside the new sequence
+            served.wanted = manifest.sequence
         if current is not None and current.manifest == manifest:
             return current
         if manifest.use_case != name:

@@ -62,6 +62,20 @@ def test_a_better_challenger_is_promoted(use_case, evidence):
     assert any("against the champion's" in reason for reason in decision.reasons)
 
 
+def test_everyones_mean_loss_is_told(use_case, evidence, challenger):
+    """By who forecast; without a champion there is none to tell."""
+    told = decide_gate(evidence, use_case).losses
+    first = decide_gate(collect(use_case, challenger), use_case).losses
+
+    assert told == {
+        "challenger": pytest.approx(evidence.challenger_loss.mean()),
+        "champion": pytest.approx(evidence.champion_loss.mean()),
+        "persistence": pytest.approx(evidence.baseline_losses["persistence"].mean()),
+        "majority": pytest.approx(evidence.baseline_losses["majority"].mean()),
+    }
+    assert list(first) == ["challenger", "persistence", "majority"]
+
+
 def test_the_first_model_has_no_champion_to_beat(use_case, challenger):
     """The other rules stand."""
     decision = decide_gate(collect(use_case, challenger), use_case)
@@ -210,6 +224,7 @@ def test_too_few_rows_are_undecidable_and_rejected(use_case, evidence, rows):
 
     assert (decision.decision, decision.state) == ("reject", "undecidable")
     assert verdicts(decision)["enough_rows"] == "undecidable"
+    assert bool(decision.losses) == (rows > 0)
 
 
 def test_a_single_block_is_undecidable(use_case, evidence):

@@ -219,3 +219,23 @@ def test_watch_outlives_what_it_does_not_understand(installation, releases, monk
     assert served(degraded) == ("degraded", 1, 1, 2, 601)
     assert "ZeroDivisionError" in degraded.problem
     assert served(look(releases)) == ("serving", 3, 3, 3, None)
+
+
+def test_a_new_release_is_not_blamed_for_the_fault_of_the_one_before(installation, releases, monkeypatch):
+    """While it is being loaded, nobody who asks sees its sequence together with the old code."""
+    installation.release("quay", version=1, weight=0.1)
+    look(releases)
+    spoil_graph(installation, installation.release("quay", version=2, weight=0.2))
+    assert served(look(releases)) == ("degraded", 1, 1, 2, 102)
+    installation.release("quay", version=3, weight=0.3)
+    seen = []
+
+    def load(*arguments):
+        seen.append(served(releases.status()[[s.use_case for s in releases.status()].index("quay")]))
+        return real(*arguments)
+
+    real = watch.load_model
+    monkeypatch.setattr(watch, "load_model", load)
+
+    assert served(look(releases)) == ("serving", 3, 3, 3, None)
+    assert seen == [("serving", 1, 1, 3, None)]
