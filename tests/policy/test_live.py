@@ -68,7 +68,7 @@ def test_no_rows_are_undefined(use_case):
     """Never 0."""
     found = realised_loss(served([], []), use_case)
 
-    assert (found.value, found.n, found.detail) == (None, 0, "no labelled rows")
+    assert (found.value, found.n, found.detail) == (None, 0, "there are no rows")
 
 
 def test_rows_that_cannot_be_judged_are_left_out_and_counted(use_case):
@@ -87,7 +87,7 @@ def test_one_day_has_no_interval(use_case):
     found = realised_loss(served([0.8] * 5, ["late"] * 5), use_case)
 
     assert (found.low, found.high) == (None, None)
-    assert found.detail == "no interval from a single block"
+    assert found.detail == "a single block gives no interval"
 
 
 def test_with_equal_days_the_interval_is_students_on_the_days_means(use_case):
