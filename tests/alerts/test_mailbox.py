@@ -43,7 +43,7 @@ def make_alert(**changes: object) -> Alert:
         "time": datetime(2013, 3, 8, 0, 30, tzinfo=UTC),
         "severity": "warning",
         "subject": "harbour_weather: drift that needs a person",
-        "text": "Score 0.985 lies above 0.96.\nToo few labels: 12 of 300.",
+        "text": "Score 0.985 lies above 0.97.\nToo few labels: 12 of 300.",
     }
     return Alert.model_validate(content | changes)
 
@@ -67,7 +67,7 @@ def test_message_says_what_happened(tmp_path):
     assert message["Date"].datetime == datetime(2013, 3, 8, 0, 30, tzinfo=UTC)
     assert message["From"].addresses[0].domain == message["To"].addresses[0].domain == "perennial.invalid"
     assert message["X-Perennial-Use-Case"] == "harbour_weather"
-    assert message.get_content().splitlines() == ["Score 0.985 lies above 0.96.", "Too few labels: 12 of 300."]
+    assert message.get_content().splitlines() == ["Score 0.985 lies above 0.97.", "Too few labels: 12 of 300."]
     assert not message.defects
 
 

@@ -96,7 +96,7 @@ def test_every_wrong_setting_is_exit_code_2(perennial, monkeypatch):
 def test_up_refuses_a_use_case_file_with_problems_before_anything_starts(perennial, home):
     """All problems at once; no process, no database."""
     path = home / "use_cases" / "harbour_weather.yaml"
-    path.write_text(path.read_text().replace("threshold: 0.96", "threshold: high\n  colour: red"), encoding="utf-8")
+    path.write_text(path.read_text().replace("threshold: 0.97", "threshold: high\n  colour: red"), encoding="utf-8")
 
     answer = perennial("up")
 

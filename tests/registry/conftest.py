@@ -142,7 +142,7 @@ def write_package(folder: Path, use_case: UseCase = WEATHER, *, weight: float = 
 
 
 def make_training_set(
-    use_case: UseCase = WEATHER, *, as_of: str = "2013-04-19", reason: str = "drift 0.985 > 0.96", **changes: object
+    use_case: UseCase = WEATHER, *, as_of: str = "2013-04-19", reason: str = "drift 0.985 > 0.97", **changes: object
 ) -> TrainingSet:
     """Training set as of a day: four weeks of fit, two of validation, one of holdout."""
     end = day(as_of)

@@ -128,7 +128,7 @@ def test_page_of_a_version_tells_its_story(registry, register):
     """The description names reason, person, data, candidates and parity before the gate has spoken."""
     page = register(registry, sources={"history": 1500, "live": 2028}).description
 
-    for part in ("drift 0.985 &gt; 0.96", "monitor", "Version 3", "2,028 live", "**random_forest**", "svc", "0 of 504"):
+    for part in ("drift 0.985 &gt; 0.97", "monitor", "Version 3", "2,028 live", "**random_forest**", "svc", "0 of 504"):
         assert part in page
     assert "## Gate" not in page
 

@@ -98,7 +98,7 @@ def test_experiment_shows_the_retraining(retrain, client, use_case, make_set):
     training_set = make_set(use_case)
     assert run.info.run_name == "first training 2013-04-19"
     assert run.info.status == "FINISHED"
-    assert run.data.params["reason"] == "drift 0.985 > 0.96"
+    assert run.data.params["reason"] == "drift 0.985 > 0.97"
     assert run.data.params["strategy"] == "all_history"
     assert run.data.params["holdout"] == "2013-04-12T00:00Z .. 2013-04-19T00:00Z"
     assert run.data.params["fingerprint"] == training_set.fingerprint
