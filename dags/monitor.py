@@ -23,8 +23,8 @@ def monitor(use_case: UseCase) -> DAG:
     )
     with DAG(**options) as dag:
         ingested = task(stage.ingest)(name)
-        profile = task(stage.profile)(name, ingested)
-        check = task(stage.detect_drift)(name, profile)
+        version = task(stage.profile)(name, ingested)
+        check = task(stage.detect_drift)(name, version)
         decision = task.branch(stage.decide)(name, check)
         decision >> Label("no drift") >> task(stage.wait)(name)
         decision >> Label("drift, not ours to answer") >> task(stage.alert)(name)

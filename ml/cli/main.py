@@ -42,7 +42,7 @@ def run() -> None:
     try:
         app()
     except PerennialError as error:
-        stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
+        stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:

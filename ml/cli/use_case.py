@@ -63,14 +63,18 @@ def check(
     names: Annotated[list[str] | None, typer.Argument(help="Names or files; default: all of use_cases/.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print everything that is wrong with use case files, against their data file, too. Exit code 2 when anything is.
+    """Print everything that is wrong with use case files, their data and candidates; exit code 2 when anything is.
 
     Example: perennial use-case check harbour_weather
     """
     from ml.settings import settings
 
     paths = [_path_of(name) for name in names] if names else sorted(settings().use_cases.glob("*.yaml"))
-    problems = [{"file": str(path), **problem} for path in paths for problem in _problems(path)]
+    problems = []
+    with progress_line("checking") as say:
+        for path in paths:
+            say(f"checking {path.name}: its keys, its data, a rehearsal of its candidates")
+            problems += [{"file": str(path), **problem} for problem in _problems(path)]
     if as_json:
         print_json({"errors": problems})
     for problem in [] if as_json else problems:
@@ -168,12 +172,19 @@ def _print_calibration(answer: dict[str, Any]) -> None:
 
 
 def _problems(path: Path) -> list[dict[str, str]]:
+    """Everything wrong with a file: in itself, with the columns of its data, with the rows, with a candidate."""
     from ml.errors import PerennialError, UseCaseError
     from ml.settings import settings
+    from ml.training.history import load_history
+    from ml.training.rehearse import check_candidates
     from ml.use_case import check_source, load
 
     try:
-        found = check_source(load(path), settings().home)
+        use_case = load(path)
+        found = check_source(use_case, settings().home)
+        if not found:
+            load_history(use_case, settings().home)
+            check_candidates(use_case)
     except UseCaseError as error:
         found = error.problems
     except PerennialError as error:

@@ -63,7 +63,7 @@ class Target(_Section):
 
     column: str
     classes: dict[str, str] = Field(description="value in the data: name of the class", min_length=2)
-    positive: str | None = Field(default=None, description="name of the class that counts as positive")
+    positive: str | None = Field(default=None, description="for people: name of the class that the goal speaks of")
     horizon: Duration = Field(default=parse_duration("0s"), description="from event time to the predicted moment")
     maturity: Duration = Field(default=parse_duration("0s"), description="from event time until the truth is known")
 
@@ -170,12 +170,6 @@ class Serving(_Section):
     unknown_category: Literal["refuse", "accept"] = "refuse"
 
 
-class Retention(_Section):
-    """How long raw rows are kept in the lake."""
-
-    requests: Duration = parse_duration("730d")
-
-
 class UseCase(_Section):
     """One prediction task with its columns and policies.
 
@@ -200,7 +194,6 @@ class UseCase(_Section):
     retraining: Retraining = Retraining()
     gate: Gate = Gate()
     serving: Serving = Serving()
-    retention: Retention = Retention()
 
     @field_validator("features")
     @classmethod

@@ -26,30 +26,32 @@ def ingest(name: str) -> dict[str, Any]:
     return asdict(bench.lake.ingest(bench.settings.outbox))
 
 
-def profile(name: str, ingested: dict[str, Any], **context: Any) -> str:
-    """Summarise the live window in one pass, on the champion's own bins; returns the profile as JSON."""
+def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
+    """Keep the live window's profile, made in one pass on the champion's bins; returns the champion's version."""
     from ml.drift.profile import build_profile
 
     bench = open_workbench(name)
-    reference = _reference(bench)
-    window = live_window(bench, as_of(context))
-    return build_profile(
-        bench.lake.answered(window), bench.use_case, window=window, edges=reference.whole
-    ).model_dump_json()
+    champion = bench.registry.champion(name)
+    if champion is None:
+        raise AirflowSkipException(f"{name} has no champion yet: trigger its retrain DAG first")
+    window, edges = live_window(bench, as_of(context)), bench.registry.reference(champion).whole
+    found = build_profile(bench.lake.answered(window), bench.use_case, window=window, edges=edges)
+    print(bench.lake.save_profile(found, model_version=champion.version))
+    return champion.version
 
 
-def detect_drift(name: str, profile: str, **context: Any) -> str:
-    """Compare the live profile with the champion's reference; returns the check as JSON."""
+def detect_drift(name: str, version: int, **context: Any) -> str:
+    """Compare the live profile with the reference of the model that it was made for; returns the check as JSON."""
     from ml.drift.detect import check_drift
-    from ml.records.profile import Profile
 
     bench = open_workbench(name)
+    window = live_window(bench, as_of(context))
     check = check_drift(
-        _reference(bench),
-        Profile.model_validate_json(profile),
+        bench.registry.reference(bench.registry.version(name, version)),
+        bench.lake.read_profile(window, model_version=version),
         use_case=bench.use_case,
-        window=live_window(bench, as_of(context)),
-        model_version=bench.registry.champion(name).version,
+        window=window,
+        model_version=version,
     )
     return check.model_dump_json()
 
@@ -116,13 +118,6 @@ def live_window(bench: Workbench, end: datetime) -> Any:
     from ml.records.measure import Window
 
     return Window(start=end - bench.use_case.monitoring.window, end=end)
-
-
-def _reference(bench: Workbench) -> Any:
-    champion = bench.registry.champion(bench.use_case.name)
-    if champion is None:
-        raise AirflowSkipException(f"{bench.use_case.name} has no champion yet: trigger its retrain DAG first")
-    return bench.registry.reference(champion)
 
 
 def _recorded_decision(name: str, context: dict[str, Any]) -> Any:

@@ -107,6 +107,8 @@ def test_drift_within_the_cool_down_alerts_a_person(dagbag, bench):
 
     assert finished.state == "success"
     assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
+    kept = bench.lake.read_profile(Window(start=FIRST, end=end), model_version=1)
+    assert kept.n == len(bench.lake.answered(Window(start=FIRST, end=end))) > 450
     messages = list((settings().var / "mailbox").glob("*.eml"))
     assert len(messages) == 1
     assert "drift" in messages[0].read_text()
