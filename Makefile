@@ -16,7 +16,8 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: Python's venv module is needed; on Debian: apt-get install python3.11-venv" >&2; exit 2; }
 	@awk '/^[^ #]/ {wanted = /^uv==/} wanted' requirements.txt > $(VENV)/uv.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.txt
+	@echo "installing $$(grep -c '==' requirements.txt) packages into $(VENV)"
+	@test -t 2 || quiet=--quiet; $(BIN)/uv pip sync $$quiet --require-hashes --python $(BIN)/python requirements.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@echo "compiling bytecode, once"
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib/python3.11/site-packages >/dev/null || true
