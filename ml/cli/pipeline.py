@@ -61,9 +61,11 @@ def _trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json:
         print_json(answer)
         return
     stdout.print(f"{name}.{file}: run {run_id}")
-    for key in ("decision", "version", "reasons"):
-        if answer.get(key) is not None:
+    for key in ("decision", "version"):
+        if answer[key] is not None:
             stdout.print(f"{key}: {answer[key]}")
+    for reason in answer.get("reasons", ()):
+        stdout.print(f"- {reason}", soft_wrap=True, markup=False)
 
 
 def _answer(name: str, file: str, run_id: str, conf: dict[str, Any]) -> dict[str, Any]:

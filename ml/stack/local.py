@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ml.stack.processes import end_processes, find_processes, mark_stack, measur
 from ml.stack.readiness import find_unparsed, find_unready
 from ml.stack.services import services
 from ml.stack.supervision import Supervisor
-from ml.use_case import load_all
+from ml.use_case import UseCase, load_all
 
 DAG_FILES = ("monitor", "retrain", "release")
 
@@ -62,7 +62,8 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
     UseCaseError
         A use case file has problems.
     """
-    expected = {f"{name}.{file}" for name in load_all(settings.use_cases) for file in DAG_FILES}
+    use_cases = load_all(settings.use_cases)
+    expected = {f"{name}.{file}" for name in use_cases for file in DAG_FILES}
     supervisor = Supervisor(settings)
     started = not supervisor.is_running()
     if started:
@@ -73,6 +74,7 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
         _refuse_other_settings(settings)
         for service in services(settings):
             supervisor.ensure_started(service.name)
+        _show_use_cases(settings, supervisor, use_cases, say)
     _wait_until_ready(settings, supervisor, expected, say, timeout)
     return started
 
@@ -138,7 +140,21 @@ def _start(settings: Settings, supervisor: Supervisor, say: Say) -> None:
         migrate_databases(outdated, environment)
     say("starting the services")
     write_atomically(settings.var / "stack" / "settings.json", json.dumps(_describe(settings)).encode())
+    (settings.var / "stack" / "use_cases.json").unlink(missing_ok=True)  # every service reads them now
     supervisor.start(services(settings), environment)
+
+
+def _show_use_cases(settings: Settings, supervisor: Supervisor, use_cases: Mapping[str, UseCase], say: Say) -> None:
+    """Let the replica read the use case files again when they are not those that it was started with."""
+    path = settings.var / "stack" / "use_cases.json"
+    wanted = {name: use_case.hash for name, use_case in use_cases.items()}
+    shown = json.loads(path.read_text()) if path.exists() else None
+    if wanted == shown:
+        return
+    if shown is not None:
+        say("restarting scoring: use case files have changed")
+        supervisor.restart("scoring")
+    write_atomically(path, json.dumps(wanted).encode())
 
 
 def _describe(settings: Settings) -> dict[str, str]:

@@ -152,6 +152,12 @@ class Supervisor:
         if state is not None and state.word not in {"RUNNING", "STARTING", "BACKOFF"}:
             self._ask("startProcess", f"{_GROUP}:{service}", False)
 
+    def restart(self, service: str) -> None:
+        """Stop a service, once it has finished what it is doing, and start it."""
+        with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+            self._ask("stopProcess", f"{_GROUP}:{service}")
+        self._ask("startProcess", f"{_GROUP}:{service}", False)
+
     def stop(self, *, timeout: float = 25.0) -> None:
         """Stop all services and supervisord itself; nothing happens when it does not run."""
         try:

@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -137,6 +138,8 @@ def count_attempts() -> dict[str, int]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, attempts_to_leave: Counts | None) -> Iterator[WatchedStack]:
     """A stack that is not started yet, and is down when the module's tests are over."""
-    watched = new_stack(tmp_path_factory.mktemp("var"))
+    use_cases = tmp_path_factory.mktemp("installation") / "use_cases"
+    shutil.copytree(ROOT / "use_cases", use_cases)
+    watched = new_stack(tmp_path_factory.mktemp("var"), PERENNIAL_USE_CASES=str(use_cases))
     yield watched
     watched.perennial("down", timeout=120)

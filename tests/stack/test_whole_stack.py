@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -58,10 +59,10 @@ def interrupt(stack, line: str, how: signal.Signals) -> tuple[int, str]:
     return demo.returncode, "".join(said) + rest
 
 
-def served(stack) -> dict:
-    """What the replica says about the use case."""
+def served(stack, name: str = NAME) -> dict:
+    """What the replica says about a use case."""
     status = httpx.get(f"http://127.0.0.1:{stack.ports['scoring_port']}/status", trust_env=False).json()
-    return next(entry for entry in status["use_cases"] if entry["use_case"] == NAME)
+    return next(entry for entry in status["use_cases"] if entry["use_case"] == name)
 
 
 def test_the_watcher_sees_an_attempt_to_leave(stack, tmp_path):
@@ -152,6 +153,19 @@ def test_starting_twice_is_harmless(stack, story):
 
     assert {service["name"]: service["pid"] for service in after} == before
     assert all(service["ready"] for service in after)
+
+
+def test_a_new_use_case_is_shown_to_the_running_stack(stack, story):
+    """`up` again: its DAGs are there, the replica knows it and waits for its first model; the others go on."""
+    before, folder = served(stack), Path(stack.environment["PERENNIAL_USE_CASES"])
+    text = (folder / f"{NAME}.yaml").read_text(encoding="utf-8").replace(f"name: {NAME}", "name: harbour_copy")
+    (folder / "harbour_copy.yaml").write_text(text, encoding="utf-8")
+
+    stack.answer("up")
+
+    assert served(stack, "harbour_copy")["state"] == "waiting"
+    assert served(stack) == before
+    assert stack.answer("monitor", "harbour_copy", "--wait")["decision"] == "none"
 
 
 def test_every_listening_socket_is_on_loopback(stack, story):
