@@ -154,7 +154,7 @@ def _merge_numbers(first: NumberProfile, second: NumberProfile) -> NumberProfile
     n_first, n_second = sum(first.counts), sum(second.counts)
     total = max(n_first + n_second, 1)
     apart = second.mean - first.mean if n_first and n_second else 0.0
-    m2 = first.m2 + second.m2 + apart * apart * n_first * n_second / total
+    m2 = first.m2 + second.m2 + apart * apart * (n_first * n_second / total)  # exact in either order
     mean = first.mean * (n_first / total) + second.mean * (n_second / total)
     minimum = min((v for v in (first.minimum, second.minimum) if v is not None), default=None)
     maximum = max((v for v in (first.maximum, second.maximum) if v is not None), default=None)

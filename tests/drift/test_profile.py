@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ml.drift.profile import NAMED_CATEGORIES, build_profile, merge_profiles
@@ -213,6 +213,11 @@ def same(first: Profile, second: Profile) -> bool:
 
 @settings(max_examples=80, deadline=None)
 @given(rows, rows, rows)
+@example(
+    [(0.0, 0.0, "A"), (52.43903912010137, 1.0, "C"), (2.0, 0.0, "B")],
+    [(1.0, 0.0, "A"), (math.nan, 0.0, "B"), (287905.0, 1.0, None), (math.nan, 0.0, "B"), (12.0, 0.0, None)],
+    [],
+)
 def test_merging_is_the_profile_of_all_rows_in_any_order(use_case, first, second, third):
     """Merged parts are the whole; merging commutes and associates; the empty profile changes nothing."""
     together = first + second + third
