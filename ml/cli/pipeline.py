@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_line, stdout
 
-UseCaseName = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of a file in use_cases/, without .yaml.")]
 AsOf = Annotated[datetime | None, typer.Option(help="Virtual now, UTC; nothing known later is used.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the run has ended, with its decision.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
 
 #: Longer than any run that has not lost something.
 PATIENCE_SECONDS = 900.0

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from ml.cli.options import Json
 from ml.cli.output import print_json, progress_line, stdout
 
 if TYPE_CHECKING:
     from ml.settings import Settings
     from ml.stack.local import ServiceStatus
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
 
 
 def up(as_json: Json = False) -> None:

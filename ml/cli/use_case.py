@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_line, stderr, stdout
 
 if TYPE_CHECKING:
     from ml.records.profile import ReferenceProfile
     from ml.use_case import UseCase
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
-UseCaseName = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of a file in use_cases/, without .yaml.")]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
