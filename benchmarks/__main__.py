@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     """Run and print every comparison."""
     settings().quieten_this_process()
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
-        found = [*compare_drift(say), *compare_scoring(Path(folder), say)]
+        found = [*compare_drift(Path(folder), say), *compare_scoring(Path(folder), say)]
     if "--json" in arguments:
         print_json({"comparisons": [dataclasses.asdict(row) for row in found]})
     else:

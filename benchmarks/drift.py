@@ -1,84 +1,125 @@
-"""One drift check of a large window: ours beside SciPy and NumPy by hand, which keep no reference and no record."""
+"""One drift check of a large file against a stored reference: ours beside peers and beside doing it by hand."""
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from scipy import stats
 
 from benchmarks.table import Comparison
+from ml.drift.calibrate import DriftRule
 from ml.drift.detect import check_drift
-from ml.drift.profile import build_profile
-from ml.drift.reference import build_reference
-from ml.records.measure import Window
-from ml.use_case import UseCase
+from ml.drift.files import open_files, profile_files, profile_live
+from ml.settings import settings
 
-ROWS, REFERENCE_ROWS, COLUMNS, ROUNDS = 1_000_000, 100_000, 20, 5
-START = datetime(2024, 1, 1, tzinfo=UTC)
+ROWS, NUMBERS, CATEGORIES, ROUNDS = 1_000_000, 14, 6, 5
+_PEERS = Path(__file__).parent / "peers"
+_EVIDENTLY = ("evidently==0.7.23", "pandas<3", "numpy<2.4", "pyarrow")
 
 
-def compare_drift(say: Callable[[str], None]) -> list[Comparison]:
-    """Seconds of a check of one million live rows of twenty numbers, in interleaved rounds."""
-    say(f"drawing {ROWS:,} rows of {COLUMNS} columns")
+def compare_drift(folder: Path, say: Callable[[str], None]) -> list[Comparison]:
+    """Seconds of a check of one million live rows of twenty columns in a Parquet file, in interleaved rounds."""
+    say(f"writing twice {ROWS:,} rows of {NUMBERS + CATEGORIES} columns")
     rng = np.random.default_rng(7)
-    reference, live = _frame(rng, REFERENCE_ROWS), _frame(rng, ROWS)
-    use_case = _use_case(list(reference.columns.drop("event_time")))
-    stored = build_reference(reference, use_case, fingerprint="")
-    window = Window(start=START, end=START + timedelta(days=60))
+    first, second = folder / "reference.parquet", folder / "live.parquet"
+    for path, shift in ((first, 0.0), (second, 0.05)):
+        _frame(rng, shift).to_parquet(path)
+    stored = profile_files(open_files([first]))
 
     def ours() -> None:
-        profile = build_profile(live, use_case, window=window, edges=stored.whole)
-        check_drift(stored, profile, use_case=use_case, window=window, model_version=1)
+        live = profile_live(open_files([second]), stored.whole)
+        check_drift(stored, live, DriftRule())
 
-    def psi_by_hand() -> None:
-        for name in use_case.features:
-            edges = np.unique(np.quantile(reference[name], np.linspace(0, 1, 11)))[1:-1]
-            shares = [
-                np.bincount(np.searchsorted(edges, frame[name]), minlength=10) / len(frame)
-                for frame in (reference, live)
-            ]
-            np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0]))
-
-    def ks_by_hand() -> None:
-        for name in use_case.features:
-            stats.ks_2samp(reference[name], live[name])
+    def make_profile() -> None:
+        profile_live(open_files([second]), stored.whole)
 
     ways = {
-        "Perennial, profile and verdict": ours,
-        "PSI with NumPy by hand": psi_by_hand,
-        "KS with SciPy by hand": ks_by_hand,
+        "Perennial, file to verdict": ours,
+        "Perennial, file to profile": make_profile,
+        "decoding the file": lambda: _decode(second),
+        "PSI with NumPy by hand": lambda: _psi_by_hand(first, second),
+        "KS with SciPy by hand": lambda: _ks_by_hand(first, second),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(ROUNDS):
+    for number in range(ROUNDS + 1):
         for name, way in ways.items():
-            say(f"round {number + 1} of {ROUNDS}: {name}")
+            say(f"round {number} of {ROUNDS}: {name}")
             started = time.perf_counter()
             way()
-            seconds[name].append(time.perf_counter() - started)
-    own, *peers = ((name, statistics.median(found)) for name, found in seconds.items())
-    what = f"drift check, {ROWS:,} x {COLUMNS}, seconds"
-    return [Comparison(what, own[0], own[1], name, found, found / own[1], n=ROUNDS) for name, found in peers]
-
-
-def _frame(rng: np.random.Generator, rows: int) -> pd.DataFrame:
-    frame = pd.DataFrame({f"x{i:02}": rng.normal(0, 1 + i / 20, rows) for i in range(COLUMNS)})
-    return frame.assign(event_time=pd.date_range(START, periods=rows, freq="4s"))
-
-
-def _use_case(columns: list[str]) -> UseCase:
-    return UseCase.model_validate(
-        {
-            "name": "numbers",
-            "task": "binary_classification",
-            "time_column": "event_time",
-            "features": {name: {"type": "number"} for name in columns},
-            "target": {"column": "label", "classes": {"0": "no", "1": "yes"}},
-            "training": {"history": {"file": "none.csv"}},
-            "monitoring": {"threshold": 0.2, "window": "1d"},
-        }
+            if number:  # the first round compiles and warms up
+                seconds[name].append(time.perf_counter() - started)
+    found = {name: statistics.median(values) for name, values in seconds.items()}
+    own, profile = found.pop("Perennial, file to verdict"), found.pop("Perennial, file to profile")
+    decode = found.pop("decoding the file")
+    what = f"drift check, {ROWS:,} x {NUMBERS + CATEGORIES}, seconds"
+    rows = [Comparison(what, "Perennial", own, name, peer, peer / own, n=ROUNDS) for name, peer in found.items()]
+    rows.append(
+        Comparison(
+            "profile of the same, seconds", "Perennial", profile, "decoding it", decode, decode / profile, ROUNDS
+        )
     )
+    return rows + _evidently(folder, first, second, own, what, say)
+
+
+def _evidently(  # noqa: PLR0917 - one measured thing
+    folder: Path, first: Path, second: Path, own: float, what: str, say: Callable[[str], None]
+) -> list[Comparison]:
+    """The preset, once, in an environment of its own; nothing where it cannot be installed."""
+    home = settings().var / "bench" / "evidently"
+    python = home / "bin" / "python"
+    uv = str(Path(sys.executable).parent / "uv")
+    if not python.exists():
+        say("installing Evidently into an environment of its own")
+        made = subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(home)], check=False)
+        put = subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *_EVIDENTLY], check=False)
+        if made.returncode or put.returncode:
+            say("Evidently cannot be installed here; it is left out")
+            return []
+    say("Evidently's drift preset, once")
+    command = [str(python), str(_PEERS / "evidently_drift.py"), str(first), str(second)]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        say("Evidently failed; it is left out")
+        return []
+    told = json.loads(ran.stdout.splitlines()[-1])
+    return [Comparison(what, "Perennial", own, "Evidently's preset", told["seconds"], told["seconds"] / own, n=1)]
+
+
+def _decode(path: Path) -> None:
+    pq.read_table(path)
+
+
+def _numbers(first: Path, second: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    names = [f"x{i:02}" for i in range(NUMBERS)]
+    return pd.read_parquet(first, columns=names), pd.read_parquet(second, columns=names)
+
+
+def _psi_by_hand(first: Path, second: Path) -> None:
+    """Fourteen numbers only."""
+    frames = _numbers(first, second)
+    for name in frames[0].columns:
+        edges = np.unique(np.quantile(frames[0][name], np.linspace(0, 1, 11)))[1:-1]
+        a, b = (np.bincount(np.searchsorted(edges, frame[name]), minlength=10) / len(frame) for frame in frames)
+        np.sum((b - a) * np.log(b / a))
+
+
+def _ks_by_hand(first: Path, second: Path) -> None:
+    """Fourteen numbers only."""
+    frames = _numbers(first, second)
+    for name in frames[0].columns:
+        stats.ks_2samp(frames[0][name], frames[1][name])
+
+
+def _frame(rng: np.random.Generator, shift: float) -> pd.DataFrame:
+    numbers = {f"x{i:02}": rng.normal(shift * (i < 3), 1 + i / 20, ROWS) for i in range(NUMBERS)}
+    words = np.array([f"value {i}" for i in range(8)], dtype=object)
+    return pd.DataFrame(numbers | {f"c{i}": words[rng.integers(0, 8, ROWS)] for i in range(CATEGORIES)})

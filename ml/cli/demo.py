@@ -135,7 +135,7 @@ def _print_story(story: Story, current: Settings) -> None:
             str(week.week),
             f"{week.as_of:%d %b}",
             _number(week.drift_score, 2),
-            f"{week.threshold:g}",
+            _number(week.threshold, 2),
             decision,
             f"v{week.model_version}",
             _number(week.log_loss_live, 3),

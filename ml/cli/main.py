@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ml.cli import demo, pipeline, stack, use_case
+from ml.cli import backtest, demo, drift, history, pipeline, stack, use_case
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
@@ -23,7 +23,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo.demo, stack.up, stack.down, stack.status, pipeline.monitor, pipeline.retrain):
+for command in (
+    demo.demo,
+    stack.up,
+    stack.down,
+    stack.status,
+    drift.profile,
+    drift.drift,
+    backtest.backtest,
+    pipeline.monitor,
+    pipeline.retrain,
+    history.history,
+):
     app.command()(command)
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

@@ -25,7 +25,7 @@ def monitor(name: UseCaseName, as_of: AsOf = None, wait: Wait = False, as_json: 
     _trigger(name, "monitor", {"as_of": _utc(as_of)}, wait=wait, as_json=as_json)
 
 
-def retrain(  # noqa: PLR0917 - Typer makes options of them
+def retrain(
     name: UseCaseName,
     reason: Annotated[str, typer.Option(help="Kept with the model version.")] = "manual retraining",
     as_of: AsOf = None,

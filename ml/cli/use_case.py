@@ -12,7 +12,6 @@ from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_line, stderr, stdout
 
 if TYPE_CHECKING:
-    from ml.records.profile import ReferenceProfile
     from ml.use_case import UseCase
 
 
@@ -101,16 +100,16 @@ def show(name: UseCaseName, as_json: Json = False) -> None:
 
 @app.command()
 def calibrate(name: UseCaseName, as_json: Json = False) -> None:
-    """Propose the drift threshold that the history asks for at the stated false-alarm budget.
+    """Show the drift thresholds that the history asks for at the stated false-alarm budget.
 
-    Each window of the history is compared with all others; the threshold is the score that the stated share of them
-    exceeds. Exit code 1 when the history is too short to tell.
+    Blocks of the history are resampled into windows without drift; every champion gets thresholds of its own this way.
+    Exit code 1 when the history is too short to tell.
 
     Example: perennial use-case calibrate harbour_weather
     """
     use_case = _load(name)
     with progress_line("calibrating") as say:
-        say(f"comparing the windows of the history of {name}")
+        say(f"resampling the history of {name}")
         answer = _calibration(use_case)
     if as_json:
         print_json(answer)
@@ -120,54 +119,47 @@ def calibrate(name: UseCaseName, as_json: Json = False) -> None:
 
 
 def _calibration(use_case: UseCase) -> dict[str, Any]:
-    from ml.drift.calibrate import MINIMUM_BLOCKS, calibrate_threshold, score_blocks
+    from ml.drift.calibrate import MINIMUM_WINDOWS, calibrated_limits
     from ml.drift.reference import build_reference
     from ml.settings import settings
     from ml.training.history import load_history
 
     settings().quieten_this_process()
     rows, _ = load_history(use_case, settings().home)
-    reference = build_reference(rows, use_case, fingerprint="")
-    monitoring = use_case.monitoring
-    threshold = calibrate_threshold(
-        reference, statistic=monitoring.statistic, false_alarm_budget=monitoring.false_alarm_budget
-    )
+    calibration = build_reference(rows, use_case, fingerprint="").calibration
+    limits = [] if calibration is None else calibrated_limits(calibration)
     return {
         "use_case": use_case.name,
-        "statistic": monitoring.statistic,
-        "false_alarm_budget": monitoring.false_alarm_budget,
-        "threshold": threshold,
-        "threshold_in_file": monitoring.threshold,
+        "false_alarm_budget": use_case.monitoring.false_alarm_budget,
+        "threshold": None if calibration is None else calibration.threshold,
+        "columns": [{"name": n, "statistic": s, "usual": u, "threshold": limit} for n, s, u, limit in limits],
         "n_rows": len(rows),
-        "windows": _windows(reference, score_blocks(reference, statistic=monitoring.statistic)),
-        "windows_needed": MINIMUM_BLOCKS,
+        "windows": None if calibration is None else calibration.windows,
+        "windows_needed": MINIMUM_WINDOWS,
+        "memory": None if calibration is None else calibration.memory,
+        "undecidable": [] if calibration is None or not calibration.refusal else [calibration.refusal],
     }
-
-
-def _windows(reference: ReferenceProfile, scores: tuple[float | None, ...]) -> list[dict[str, Any]]:
-    windows = [block.window for block in reference.blocks]
-    return [
-        {"start": window.start.isoformat(), "end": window.end.isoformat(), "score": score}
-        for window, score in zip(windows, scores, strict=True)
-        if window is not None
-    ]
 
 
 def _print_calibration(answer: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("from", "until", "score", title=f"{answer['use_case']}: each window against the others")
-    for window in answer["windows"]:
-        score = "undefined" if window["score"] is None else f"{window['score']:.3f}"
-        table.add_row(window["start"][:16], window["end"][:16], score)
+    table = Table("column", "statistic", "usual", "threshold", title=f"{answer['use_case']}: windows of its history")
+    for row in answer["columns"]:
+        limit = "undefined" if row["threshold"] is None else f"{row['threshold']:.3g}"
+        table.add_row(row["name"], row["statistic"], f"{row['usual']:.3g}", limit)
     stdout.print(table)
-    found, budget = answer["threshold"], answer["false_alarm_budget"]
-    if found is None:
-        stdout.print(f"{len(answer['windows'])} windows; {answer['windows_needed']} are needed to tell.")
-        return
     stdout.print(
-        f"threshold at a false-alarm budget of {budget:g}: {found:.3f}; the file: {answer['threshold_in_file']:g}"
+        f"{answer['n_rows']} rows hold {answer['windows']:.1f} windows; their columns remember "
+        f"{answer['memory']:.1f} blocks."
     )
+    for reason in answer["undecidable"]:
+        stdout.print(reason, soft_wrap=True)
+    if answer["threshold"] is not None:
+        stdout.print(
+            f"threshold of the score at a false-alarm budget of {answer['false_alarm_budget']:g}: "
+            f"{answer['threshold']:.3f}"
+        )
 
 
 def _problems(path: Path) -> list[dict[str, str]]:

@@ -1,105 +1,350 @@
-"""The drift threshold that a reference's own windows ask for, at a stated false-alarm budget."""
+"""How far windows without drift lie apart, from the reference's own blocks, and the threshold that keeps a budget.
+
+Rows of one source resemble their neighbours, so the blocks of the reference are resampled and not its rows. The
+threshold must hold for all columns together: it is a quantile of the *largest* standardised statistic.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from ml.drift.statistics import Statistic, find_statistic
-from ml.drift.statistics.shares import same_bins
+from ml.drift.statistics.base import Bins, bins_of
 from ml.errors import DataError
-from ml.records.profile import CategoryProfile, ColumnProfile, NumberProfile, Profile, ReferenceProfile
+from ml.records.profile import Calibration, NumberProfile, ReferenceProfile
+from ml.use_case import UseCase
 
-#: With fewer independent windows the quantile is a guess: false alarms were 14 to 37 % at a stated 5 %.
-MINIMUM_BLOCKS = 8
+Floats = NDArray[np.float64]
+
+#: Windows of the live length that a reference with memory must hold. Naive resampling alarms in 14 to 37 % of checks
+#: at a stated 5 % with four windows; with Student's quantile on the windows that stand apart, 5 to 7 windows of AR(1)
+#: data with correlations of 0.5 to 0.98 from hour to hour gave 2 to 6 %.
+MINIMUM_WINDOWS = 6
+#: Blocks without which nothing can be said, and without which the absence of memory cannot be seen.
+MINIMUM_BLOCKS, BLOCKS_TO_SEE_MEMORY = 20, 100
+DRAWS = 1000
+#: Of the draws: the same reference and window give the same threshold.
+SEED = 20260101
+_TAIL = 0.1  # the share of draws that the tail's shape is taken from
+_LEVEL = 0.05  # of the test for memory, over all columns together
+_SPREAD = 0.15  # a statistic that hardly varies by itself must still move by this much of its logarithm to count
+_RARE_SPREAD = 1.0  # the same for events that the reference has hardly seen
 
 
-def mean_distance(
-    reference: Mapping[str, ColumnProfile], live: Mapping[str, ColumnProfile], statistic: Statistic
-) -> float | None:
-    """Mean over columns of their distance; None when there is no column or one of them is undefined.
+@dataclass(frozen=True)
+class DriftRule:
+    """How a check is made.
+
+    Attributes
+    ----------
+    statistics
+        Names; each is used on the columns that it is defined for.
+    false_alarm_budget
+        Share of checks without drift that may alarm, all columns together, ``(0, 1)``; smaller gives a higher
+        threshold.
+    minimum_rows
+        Fewer live rows are undecidable.
+    alarms, of
+        A drift is this many of the last ``of`` checks above their threshold.
+    """
+
+    statistics: tuple[str, ...] = ("kolmogorov_smirnov", "psi", "missing_rate", "new_categories")
+    false_alarm_budget: float = 0.05
+    minimum_rows: int = 100
+    alarms: int = 1
+    of: int = 1
+
+    @cached_property
+    def found(self) -> tuple[Statistic, ...]:
+        """The statistics themselves."""
+        return tuple(find_statistic(name) for name in self.statistics)
+
+
+def rule_of(use_case: UseCase) -> DriftRule:
+    """The rule that a use case file states."""
+    monitoring = use_case.monitoring
+    return DriftRule(
+        statistics=monitoring.statistics,
+        false_alarm_budget=monitoring.false_alarm_budget,
+        minimum_rows=monitoring.minimum_rows,
+        alarms=monitoring.persistence.alarms,
+        of=monitoring.persistence.of,
+    )
+
+
+def live_blocks(reference: ReferenceProfile, length: timedelta) -> int:
+    """Blocks that a window of event time fills in the reference's way, at least 1: six a week where Sundays are empty.
 
     Raises
     ------
     DataError
-        The columns differ, or were counted on different bins.
+        The reference has no event times.
     """
-    if reference.keys() != live.keys():
-        raise DataError("profiles have other columns", got=f"{list(reference)} and {list(live)}")
-    values = [statistic.distance(column, live[name]) for name, column in reference.items()]
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if values and len(defined) == len(values) else None
+    if reference.block is None:
+        raise DataError("reference has no event times", where=reference.use_case or "reference")
+    span = (reference.positions[-1] + 1) if reference.positions else 1
+    return max(round(length.total_seconds() / reference.block * len(reference.positions) / span), 1)
 
 
-def score_blocks(reference: ReferenceProfile, *, statistic: str) -> tuple[float | None, ...]:
-    """Score of each block against all other training rows, oldest first; None where undefined.
+def calibrate(
+    reference: ReferenceProfile, rule: DriftRule, *, rows: int, blocks: int, rng: np.random.Generator
+) -> Calibration:
+    """Threshold for live windows of so many rows and blocks.
 
-    Raises
-    ------
-    DataError
-        A block is not a part of the whole.
-    """
-    found = find_statistic(statistic)
-    return tuple(mean_distance(_without(reference.whole, block), block.columns, found) for block in reference.blocks)
-
-
-def calibrate_threshold(
-    reference: ReferenceProfile,
-    *,
-    statistic: str,
-    false_alarm_budget: float,
-    minimum_blocks: int = MINIMUM_BLOCKS,
-) -> float | None:
-    """Threshold that the reference's own windows would exceed in the stated share of checks.
+    Two nulls are formed and the higher threshold counts. *Moving blocks*: runs of blocks, twice as long as the
+    autocorrelation time, are drawn with replacement for a live window and for a reference of its own; rows are thinned
+    to the live number. *Contiguous windows*: every stretch of live length within a timed reference against the rest,
+    whose spread is extrapolated with Student's quantile; its degrees of freedom are the windows that fit with three
+    autocorrelation times between them, but at least a quarter of all.
 
     Parameters
     ----------
-    statistic
-        Name of a drift statistic.
-    false_alarm_budget
-        Share of stationary checks that may alarm, in ``(0, 1)``; smaller gives a higher threshold.
-    minimum_blocks
-        Blocks needed to say anything.
+    rows, blocks
+        Of the live window, in blocks of the reference.
 
     Returns
     -------
-    float or None
-        Linear quantile ``1 - false_alarm_budget`` of the blocks' scores, each against the rest of the training rows
-        (a block is never compared with itself); None with fewer blocks. With few blocks it lies below their
-        maximum, so new windows exceed it somewhat more often than the budget says.
+    Calibration
+        Without threshold, and with the reason, when the reference has fewer than :data:`MINIMUM_BLOCKS` blocks, or
+        has memory and holds fewer than :data:`MINIMUM_WINDOWS` windows.
 
     References
     ----------
-    Politis, Romano and Wolf (1999), Subsampling, chapter 3: windows of a dependent series as draws of a statistic.
+    Künsch (1989), The jackknife and the bootstrap for general stationary observations, section 2. Politis, Romano
+    and Wolf (1999), Subsampling, chapter 3. Westfall and Young (1993), Resampling-based Multiple Testing, section 2.3:
+    the largest statistic. Sokal (1997), Monte Carlo methods in statistical mechanics, section 3: autocorrelation time.
     """
-    scores = [score for score in score_blocks(reference, statistic=statistic) if score is not None]
-    if len(scores) < minimum_blocks:
-        return None
-    return float(np.quantile(scores, 1 - false_alarm_budget))
+    cells = _cells(reference, rule)
+    total = len(reference.rows)
+    counts = {name: reference.counts[name].unpack() for name in dict.fromkeys(cell.column for cell in cells)}
+    memory = _memory(reference, counts)
+    windows = total / max(blocks, 1)
+    refusal = _refusal(reference, total, windows, memory)
+    length = min(max(math.ceil(2 * memory), 1) if memory > 1 else 1, max(total // 4, 1))
+    offset = 0.5 / max(rows, 1)
+    drawn = _Draws(reference, rule.of, rows=rows, blocks=max(blocks, 1), length=length, rng=rng)
+    logs = _on_the_line(cells, counts, drawn, offset)
+    centres, spreads = _standards(logs)
+    threshold = None
+    if not refusal:
+        scores = np.max((logs - centres) / spreads, axis=-1)
+        threshold = _quantile(_persisting(scores, rule.alarms), rule.false_alarm_budget)
+        if reference.block is not None and windows >= MINIMUM_WINDOWS:
+            stretches = _on_the_line(cells, counts, _Stretches(total, max(blocks, 1)), offset)
+            found = _runs(np.max((stretches - centres) / spreads, axis=-1)[:, 0], max(blocks, 1), rule)
+            # A trend within the reference looks like endless memory; what it does is in the spread of the windows.
+            apart = total / (max(blocks, 1) + min(3 * memory if memory > 1 else 0.0, 3 * max(blocks, 1)))
+            threshold = max(threshold, _extrapolate(found, apart, rule.false_alarm_budget))
+    return Calibration(
+        statistics=rule.statistics,
+        false_alarm_budget=rule.false_alarm_budget,
+        alarms=rule.alarms,
+        of=rule.of,
+        cells=tuple((cell.column, cell.statistic.name) for cell in cells),
+        centres=tuple(centres.tolist()),
+        spreads=tuple(spreads.tolist()),
+        offset=offset,
+        threshold=threshold,
+        rows=rows,
+        blocks=blocks,
+        windows=windows,
+        memory=memory,
+        refusal=refusal,
+    )
 
 
-def _without(whole: Profile, block: Profile) -> dict[str, ColumnProfile]:
-    if whole.columns.keys() != block.columns.keys():
-        raise DataError("block is not a part of the reference", got=", ".join(block.columns))
-    return {name: _subtract(name, column, block.columns[name]) for name, column in whole.columns.items()}
+def calibrated_limits(calibration: Calibration) -> list[tuple[str, str, float, float | None]]:
+    """Column, statistic, the value that is usual without drift, and the one that alone makes a drift."""
+    found = []
+    for (name, statistic), centre, spread in zip(
+        calibration.cells, calibration.centres, calibration.spreads, strict=True
+    ):
+        bounded, reach = find_statistic(statistic).bounded, calibration.threshold
+        limit = None if reach is None else bounded(centre + spread * reach, calibration.offset)
+        found.append((name, statistic, bounded(centre, calibration.offset), limit))
+    return found
 
 
-def _subtract(name: str, whole: ColumnProfile, part: ColumnProfile) -> ColumnProfile:
-    """Counts of the rows outside the part; its moments are left alone, as no statistic here reads them."""
-    if isinstance(whole, NumberProfile) and isinstance(part, NumberProfile) and same_bins(whole, part):
-        counts = tuple(_minus(name, a, b) for a, b in zip(whole.counts, part.counts, strict=True))
-        return whole.model_copy(update={"counts": counts, "missing": _minus(name, whole.missing, part.missing)})
-    if isinstance(whole, CategoryProfile) and isinstance(part, CategoryProfile) and same_bins(whole, part):
-        return CategoryProfile(
-            counts={value: _minus(name, count, part.counts[value]) for value, count in whole.counts.items()},
-            other=_minus(name, whole.other, part.other),
-            missing=_minus(name, whole.missing, part.missing),
+@dataclass(frozen=True)
+class Cell:
+    """One column by one statistic."""
+
+    column: str
+    statistic: Statistic
+    bins: Bins
+
+
+def _cells(reference: ReferenceProfile, rule: DriftRule) -> tuple[Cell, ...]:
+    bins = {name: bins_of(column) for name, column in reference.whole.columns.items()}
+    return tuple(
+        Cell(name, statistic, found)
+        for name, found in bins.items()
+        for statistic in rule.found
+        if found.kind in statistic.kinds
+    )
+
+
+def _refusal(reference: ReferenceProfile, total: int, windows: float, memory: float) -> str:
+    if total < MINIMUM_BLOCKS:
+        return f"The reference holds {total} blocks; {MINIMUM_BLOCKS} are needed to see what it does by itself."
+    if windows >= MINIMUM_WINDOWS:
+        return ""
+    if total < BLOCKS_TO_SEE_MEMORY or memory > 1:
+        why = f"its columns remember {memory:.1f} blocks" if memory > 1 else f"{total} blocks cannot show its memory"
+        return (
+            f"The reference holds {windows:.1f} windows of this length and {why}; "
+            f"{MINIMUM_WINDOWS} windows are needed to tell drift from its own ways."
         )
-    raise DataError("block has other bins than the reference", where=name)
+    del reference
+    return ""
 
 
-def _minus(name: str, whole: int, part: int) -> int:
-    if part > whole:
-        raise DataError("block holds rows that the reference lacks", where=name, got=f"{part} of {whole}")
-    return whole - part
+def _memory(reference: ReferenceProfile, counts: dict[str, Floats]) -> float:
+    """Longest autocorrelation time of a column, blocks, ``[1, inf)``; 1 where none is significant."""
+    longest = 1.0
+    n = len(reference.rows)
+    if n < MINIMUM_BLOCKS:
+        return longest
+    bound = float(stats.norm.ppf(1 - _LEVEL / max(len(counts), 1))) / math.sqrt(n)
+    for name, table in counts.items():
+        series = _level_of_blocks(table, isinstance(reference.whole.columns[name], NumberProfile))
+        centred = series - series.mean()
+        power = float(centred @ centred)
+        if power <= 0:
+            continue
+        if float(centred[1:] @ centred[:-1]) / power + 1 / n > bound:
+            longest = max(longest, _autocorrelation_time(centred, power))
+    return longest
+
+
+def _level_of_blocks(table: Floats, number: bool) -> Floats:
+    """One number per block: the mean rank of its values, or the share of the most frequent category."""
+    present = table[:, :-1]
+    total = present.sum(axis=0)
+    if number:
+        ranks = (np.cumsum(total) - total / 2) / max(total.sum(), 1)
+        return present @ ranks / np.maximum(present.sum(axis=1), 1)
+    return present[:, int(np.argmax(total))] / np.maximum(present.sum(axis=1), 1)
+
+
+def _autocorrelation_time(centred: Floats, power: float) -> float:
+    """Integrated autocorrelation time with Sokal's window: summed up to five times itself."""
+    time = 1.0
+    for lag in range(1, len(centred) // 2):
+        time += 2 * float(centred[lag:] @ centred[:-lag]) / power
+        if lag >= 5 * time:
+            break
+    return max(time, 1.0)
+
+
+class _Draws:
+    """Live windows and references of their own, made of runs of the reference's blocks."""
+
+    def __init__(
+        self,
+        reference: ReferenceProfile,
+        of: int,
+        *,
+        rows: int,
+        blocks: int,
+        length: int,
+        rng: np.random.Generator,
+    ) -> None:
+        total = len(reference.rows)
+        self._rng = rng
+        self.live = _multiplicities(rng, DRAWS, of * blocks, length, total, groups=of)
+        self.reference = np.repeat(_multiplicities(rng, DRAWS, total, length, total, groups=1), of, axis=0)
+        self.groups = of
+        drawn = self.live @ np.array(reference.rows, dtype=np.float64)
+        self._keep = np.minimum(rows / np.maximum(drawn, 1), 1.0)
+
+    def tables(self, counts: Floats) -> tuple[Floats, Floats]:
+        """Reference counts and live counts of a column, of shape ``(n_draws * of, n_bins)``."""
+        live = self.live @ counts
+        if np.mean(self._keep) < 0.95:
+            live = self._rng.binomial(live.astype(np.int64), self._keep[:, None]).astype(np.float64)
+        return self.reference @ counts, live
+
+
+class _Stretches:
+    """Every contiguous stretch of live length within the reference, against the rest."""
+
+    groups = 1
+
+    def __init__(self, total: int, blocks: int) -> None:
+        starts = np.arange(total - blocks + 1)[:, None]
+        where = np.arange(total)[None, :]
+        self.live = ((where >= starts) & (where < starts + blocks)).astype(np.float64)
+
+    def tables(self, counts: Floats) -> tuple[Floats, Floats]:
+        live = self.live @ counts
+        return counts.sum(axis=0) - live, live
+
+
+def _multiplicities(  # noqa: PLR0917 - the shape of a draw
+    rng: np.random.Generator, draws: int, blocks: int, length: int, total: int, groups: int
+) -> Floats:
+    """How often each block of the reference is in each drawn window, of shape ``(draws * groups, total)``."""
+    runs = -(-blocks // length)
+    starts = rng.integers(0, total, size=(draws, runs))
+    chain = ((starts[:, :, None] + np.arange(length)) % total).reshape(draws, runs * length)[:, :blocks]
+    rows = chain.reshape(draws * groups, blocks // groups) + np.arange(draws * groups)[:, None] * total
+    found = np.bincount(rows.ravel(), minlength=draws * groups * total)
+    return found.reshape(draws * groups, total).astype(np.float64)
+
+
+def _on_the_line(
+    cells: tuple[Cell, ...], counts: dict[str, Floats], drawn: _Draws | _Stretches, offset: float
+) -> Floats:
+    """All cells on the whole line, of shape ``(n_draws, groups, n_cells)``; undefined is 0."""
+    found, tables, at = [], None, ""
+    for cell in cells:
+        if tables is None or cell.column != at:
+            tables, at = drawn.tables(counts[cell.column]), cell.column
+        values = np.nan_to_num(cell.statistic.distance(*tables, cell.bins))
+        found.append(cell.statistic.unbounded(values, offset))
+    table = np.stack(found, axis=-1) if found else np.zeros((len(drawn.live), 0))
+    return table.reshape(-1, drawn.groups, len(cells))
+
+
+def _standards(logs: Floats) -> tuple[Floats, Floats]:
+    flat = logs.reshape(-1, logs.shape[-1])
+    centres, spreads = flat.mean(axis=0), flat.std(axis=0)
+    rare = np.mean(flat <= flat.min(axis=0, initial=0.0) + 1e-9, axis=0) > 0.5
+    return centres, np.where(rare, np.maximum(spreads, _RARE_SPREAD), np.maximum(spreads, _SPREAD))
+
+
+def _persisting(scores: Floats, alarms: int) -> Floats:
+    """Of each sequence of checks, the score that so many of them reach."""
+    return np.sort(scores, axis=-1)[:, -alarms]
+
+
+def _runs(scores: Floats, blocks: int, rule: DriftRule) -> Floats:
+    """The same for sequences of contiguous windows that follow each other."""
+    reach = blocks * (rule.of - 1)
+    if reach == 0 or len(scores) <= reach + 1:
+        return scores
+    sequences = np.stack([scores[i * blocks : len(scores) - reach + i * blocks] for i in range(rule.of)], axis=-1)
+    return _persisting(sequences, rule.alarms)
+
+
+def _quantile(scores: Floats, budget: float) -> float:
+    """Quantile ``1 - budget``; beyond the draws' last tenth by an exponential tail, which has less noise."""
+    if budget >= _TAIL:
+        return float(np.quantile(scores, 1 - budget))
+    start = float(np.quantile(scores, 1 - _TAIL))
+    excess = scores[scores > start] - start
+    return start + float(excess.mean() if len(excess) else 0.0) * math.log(_TAIL / budget)
+
+
+def _extrapolate(scores: Floats, windows: float, budget: float) -> float:
+    """Student's prediction bound for one more window."""
+    quantile = float(stats.t.ppf(1 - budget, df=max(windows - 1, 1)))
+    return float(scores.mean()) + quantile * float(scores.std(ddof=1)) * math.sqrt(1 + 1 / windows)

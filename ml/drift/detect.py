@@ -2,121 +2,229 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ml.drift.calibrate import calibrate_threshold, mean_distance
-from ml.drift.statistics import Statistic, find_statistic
-from ml.drift.statistics.shares import same_bins
+import numpy as np
+
+from ml.drift.calibrate import SEED, DriftRule, calibrate, live_blocks
+from ml.drift.profile import counts_of, same_bins
+from ml.drift.statistics import find_statistic
+from ml.drift.statistics.base import bins_of
+from ml.drift.statistics.total_variation import TOTAL_VARIATION
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.records.measure import Window
-from ml.records.profile import ColumnProfile, Profile, ReferenceProfile
-from ml.use_case import UseCase
+from ml.records.profile import Calibration, Profile, ReferenceProfile
+
+#: A stored calibration holds for live windows whose number of rows differs by less than this share.
+_SAME_SIZE = 0.25
 
 
 def check_drift(
     reference: ReferenceProfile,
     live: Profile,
+    rule: DriftRule,
     *,
-    use_case: UseCase,
-    window: Window,
-    model_version: int | None,
+    window: Window | None = None,
+    blocks: int | None = None,
+    model_version: int | None = None,
+    earlier: Sequence[DriftCheck] = (),
 ) -> DriftCheck:
-    """Drift check of a live window; the verdict is ``drift`` when the score is above the file's threshold.
+    """Drift check of a live window; a score is above its threshold when the reference's own ways do not explain it.
 
     Parameters
     ----------
     reference
-        Stored with the champion.
+        Stored with the champion; its calibration is used when it fits the rule and the rows, else one is made.
     live
         Profile of the window on the reference's bins.
-    model_version
-        The champion's.
+    window
+        Event time of the live rows; None takes the profile's.
+    blocks
+        Blocks of the reference that the window is as long as; None derives it from the window, or from the rows.
+    earlier
+        Checks of the windows before, newest first, for ``rule.of``; those against another model do not count.
 
     Returns
     -------
     DriftCheck
-        ``undecidable``, with every reason, when the window holds fewer than ``monitoring.minimum_rows`` rows, the
-        profiles have no columns or other ones, or a column's distance is undefined.
+        ``undecidable``, with every reason, when the window holds fewer than ``rule.minimum_rows`` rows or overlaps the
+        reference, the profiles have other columns or bins, every statistic of a column is undefined, or the reference
+        is too short to be calibrated on. Never ``no_drift`` for what could not be compared.
     """
-    monitoring = use_case.monitoring
-    statistic = find_statistic(monitoring.statistic)
-    reasons = _obstacles(reference.whole, live, use_case)
-    columns = _compare(reference.whole, live, statistic)
-    score = None if reasons else mean_distance(reference.whole.columns, live.columns, statistic)
+    window = window or live.window
+    reasons = list(_obstacles(reference, live, window, rule))
+    length = blocks if blocks is not None else _length(reference, live, window)
+    calibration = reference.calibration
+    if not (calibration and _fits(calibration, rule, live.n, length)):
+        calibration = _calibrate(reference, live, rule, length) if not reasons else None
+    if calibration is not None and calibration.refusal:
+        reasons.append(calibration.refusal)
+    columns = _compare(reference, live, rule, calibration)
+    reasons += _undefined(columns)
+    scores = [column.score for column in columns if column.score is not None]
+    score = max(scores) if scores and not reasons else None
+    threshold = calibration.threshold if calibration is not None else None
+    above = score is not None and threshold is not None and score > threshold
+    counted = [check for check in earlier if check.model_version == model_version and check.score is not None]
+    alarmed = int(above) + sum(
+        check.threshold is not None and check.score is not None and check.score > check.threshold
+        for check in counted[: rule.of - 1]
+    )
+    verdict: Literal["drift", "no_drift", "undecidable"] = "undecidable"
+    if score is not None and threshold is not None:
+        verdict = "drift" if above and alarmed >= rule.alarms else "no_drift"
+    drifted = [column.effect for column in columns if column.drifted and column.effect is not None]
     return DriftCheck(
-        use_case=use_case.name,
+        use_case=reference.use_case,
         window=window,
         model_version=model_version,
-        statistic=statistic.name,
         score=score,
-        threshold=monitoring.threshold,
-        calibrated_threshold=calibrate_threshold(
-            reference, statistic=statistic.name, false_alarm_budget=monitoring.false_alarm_budget
-        ),
+        threshold=threshold,
+        false_alarm_budget=rule.false_alarm_budget,
+        alarmed=alarmed,
+        alarms=rule.alarms,
+        of=rule.of,
         n_reference=reference.whole.n,
         n_live=live.n,
+        reference_windows=None if calibration is None else calibration.windows,
+        memory=None if calibration is None else calibration.memory,
         columns=columns,
-        verdict=_judge(score, monitoring.threshold),
-        reasons=reasons or _explain(score, columns, use_case),
+        effect=max(drifted) if drifted else None,
+        verdict=verdict,
+        reasons=tuple(reasons) or _explain(score, threshold, columns, (alarmed, rule)),
     )
 
 
-def _obstacles(reference: Profile, live: Profile, use_case: UseCase) -> tuple[str, ...]:
+def _length(reference: ReferenceProfile, live: Profile, window: Window | None) -> int:
+    if reference.block is not None and window is not None:
+        return live_blocks(reference, window.end - window.start)
+    return max(round(live.n / max(sum(reference.rows) / max(len(reference.rows), 1), 1)), 1)
+
+
+def _calibrate(reference: ReferenceProfile, live: Profile, rule: DriftRule, blocks: int) -> Calibration:
+    return calibrate(reference, rule, rows=live.n, blocks=blocks, rng=np.random.default_rng(SEED))
+
+
+def _fits(calibration: Calibration, rule: DriftRule, rows: int, blocks: int) -> bool:
+    same = (calibration.statistics, calibration.false_alarm_budget, calibration.alarms, calibration.of)
+    return (
+        same == (rule.statistics, rule.false_alarm_budget, rule.alarms, rule.of)
+        and calibration.blocks == blocks
+        and abs(rows - calibration.rows) <= _SAME_SIZE * calibration.rows
+    )
+
+
+def _obstacles(reference: ReferenceProfile, live: Profile, window: Window | None, rule: DriftRule) -> tuple[str, ...]:
     """Why no verdict is possible, one sentence each; empty when one is."""
     found = []
-    least = use_case.monitoring.minimum_rows
-    if live.n < least:
-        found.append(f"The window holds {live.n} rows; {least} are needed.")
-    if reference.n == 0 or not reference.columns:
-        found.append(f"The reference holds {reference.n} rows and {len(reference.columns)} columns.")
-    for title, profile in (("reference", reference), ("live window", live)):
-        lacking = [name for name in use_case.features if name not in profile.columns]
+    whole = reference.whole
+    if live.n < rule.minimum_rows:
+        found.append(f"The window holds {live.n} rows; {rule.minimum_rows} are needed.")
+    if whole.n == 0 or not whole.columns:
+        found.append(f"The reference holds {whole.n} rows and {len(whole.columns)} columns.")
+    if (
+        window is not None
+        and whole.window is not None
+        and window.start < whole.window.end
+        and window.end > whole.window.start
+    ):
+        found.append(
+            f"The window begins {window.start:%Y-%m-%d %H:%M}, before the training data ends "
+            f"({whole.window.end:%Y-%m-%d %H:%M}): its rows would be compared with themselves."
+        )
+    for title, one, other in (("live window", live, whole), ("reference", whole, live)):
+        lacking = [name for name in other.columns if name not in one.columns]
         if lacking:
-            found.append(f"The {title} lacks {len(lacking)} of the use case's features: {', '.join(lacking)}.")
-    unknown = sorted((reference.columns.keys() | live.columns.keys()) - use_case.features.keys())
-    if unknown:
-        found.append(f"The profiles hold {len(unknown)} columns that the use case does not know: {', '.join(unknown)}.")
+            found.append(f"The {title} lacks {len(lacking)} columns of the other side: {', '.join(lacking)}.")
     for name, column in live.columns.items():
-        if name in reference.columns and not same_bins(reference.columns[name], column):
-            found.append(f"{name} was counted on other bins than the reference.")
+        if name in whole.columns and not same_bins(whole.columns[name], column):
+            kinds = f"{whole.columns[name].kind} and {column.kind}"
+            changed = f"changed its type ({kinds})" if whole.columns[name].kind != column.kind else "has other bins"
+            found.append(f"{name} {changed}.")
     return tuple(found)
 
 
-def _compare(reference: Profile, live: Profile, statistic: Statistic) -> tuple[ColumnDrift, ...]:
-    if live.n == 0 or reference.n == 0:
+def _compare(
+    reference: ReferenceProfile, live: Profile, rule: DriftRule, calibration: Calibration | None
+) -> tuple[ColumnDrift, ...]:
+    whole = reference.whole
+    if live.n == 0 or whole.n == 0:
         return ()
-    return tuple(
-        ColumnDrift(
-            name=name,
-            statistic=statistic.name,
-            value=statistic.distance(column, live.columns[name]),
-            n_reference=reference.n,
-            n_live=live.n,
-            missing_share_reference=_missing_share(column, reference.n),
-            missing_share_live=_missing_share(live.columns[name], live.n),
-        )
-        for name, column in reference.columns.items()
-        if name in live.columns and same_bins(column, live.columns[name])
-    )
+    standards = _standards(calibration)
+    threshold = calibration.threshold if calibration is not None else None
+    found = []
+    for name, column in whole.columns.items():
+        if name not in live.columns or not same_bins(column, live.columns[name]):
+            continue
+        first, second, bins = counts_of(column), counts_of(live.columns[name]), bins_of(column)
+        moved = float(TOTAL_VARIATION.distance(first, second, bins))
+        influence = reference.influence.get(name)
+        for statistic in (find_statistic(one) for one in rule.statistics):
+            if bins.kind not in statistic.kinds:
+                continue
+            value = float(statistic.distance(first, second, bins))
+            standard = standards.get((name, statistic.name))
+            score = limit = None
+            if standard is not None and calibration is not None:
+                centre, spread = standard
+                score = (
+                    (float(statistic.unbounded(np.array(value), calibration.offset)) - centre) / spread
+                    if math.isfinite(value)
+                    else None
+                )
+                if threshold is not None:
+                    limit = statistic.bounded(centre + spread * threshold, calibration.offset)
+            found.append(
+                ColumnDrift(
+                    name=name,
+                    statistic=statistic.name,
+                    value=value if math.isfinite(value) else None,
+                    score=score,
+                    threshold=limit,
+                    drifted=score is not None and threshold is not None and score > threshold,
+                    n_reference=whole.n,
+                    n_live=live.n,
+                    missing_share_reference=column.missing / whole.n,
+                    missing_share_live=live.columns[name].missing / live.n,
+                    effect=None if influence is None or not math.isfinite(moved) else moved * influence,
+                )
+            )
+    return tuple(sorted(found, key=lambda one: -(one.score if one.score is not None else -math.inf)))
 
 
-def _missing_share(column: ColumnProfile, n: int) -> float:
-    return column.missing / n
+def _standards(calibration: Calibration | None) -> Mapping[tuple[str, str], tuple[float, float]]:
+    if calibration is None:
+        return {}
+    pairs = zip(calibration.centres, calibration.spreads, strict=True)
+    return dict(zip(calibration.cells, pairs, strict=True))
 
 
-def _judge(score: float | None, threshold: float) -> Literal["drift", "no_drift", "undecidable"]:
-    if score is None:
-        return "undecidable"
-    return "drift" if score > threshold else "no_drift"
+def _undefined(columns: tuple[ColumnDrift, ...]) -> list[str]:
+    """Columns of which nothing could be computed."""
+    names = dict.fromkeys(column.name for column in columns)
+    known = {column.name for column in columns if column.value is not None}
+    return [f"No statistic of {name} is defined." for name in names if name not in known]
 
 
-def _explain(score: float | None, columns: tuple[ColumnDrift, ...], use_case: UseCase) -> tuple[str, ...]:
-    monitoring = use_case.monitoring
-    if score is None:
-        undefined = ", ".join(column.name for column in columns if column.value is None)
-        return (f"The distance of {undefined or 'a column'} is undefined.",)
-    side = "above" if score > monitoring.threshold else "not above"
-    furthest = sorted(columns, key=lambda column: -(column.value or 0.0))[:3]
-    named = ", ".join(f"{column.name} {column.value:.3g}" for column in furthest)
-    verdict = f"The mean {monitoring.statistic} over {len(columns)} columns is {score:.4g}, {side} the threshold"
-    return (f"{verdict} {monitoring.threshold:g}.", f"Furthest from the reference: {named}.")
+def _explain(
+    score: float | None, threshold: float | None, columns: tuple[ColumnDrift, ...], persistence: tuple[int, DriftRule]
+) -> tuple[str, ...]:
+    if score is None or threshold is None:
+        return ("There is no column to compare.",)
+    alarmed, rule = persistence
+    side = "above" if score > threshold else "not above"
+    names = list(dict.fromkeys(column.name for column in columns if column.drifted))
+    furthest = columns[0]
+    count = len({column.name for column in columns})
+    value, limit = furthest.value or 0.0, furthest.threshold or 0.0
+    told = [
+        f"The largest score over {count} columns is {score:.2f}, {side} the threshold {threshold:.2f}.",
+        f"Furthest: {furthest.name}, {furthest.statistic} {value:.3g}, threshold {limit:.3g}.",
+    ]
+    if names:
+        told.append(f"Drifted: {', '.join(names)}.")
+    if rule.of > 1:
+        told.append(f"{alarmed} of the last {rule.of} checks are above their threshold; {rule.alarms} make a drift.")
+    return tuple(told)

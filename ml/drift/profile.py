@@ -4,57 +4,139 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml.drift.statistics.shares import same_bins
+from ml.drift.columns import Kind, Kinds, as_numbers, as_texts, column_of
+from ml.drift.counting import count_numbers
 from ml.errors import DataError
 from ml.records.measure import Window
 from ml.records.profile import CategoryProfile, ColumnProfile, NumberProfile, Profile
-from ml.use_case import UseCase
 
+#: Inner bins of a number. KS and scaled Wasserstein are then within 1 / 64 of their exact value, see :mod:`ml.drift`.
+BINS = 64
+#: Decoding and counting let go of the interpreter's lock.
+THREADS = 2
 #: Categories that are counted by name; the rest is ``other``.
 NAMED_CATEGORIES = 30
 
+Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch
+BlockIndex = NDArray[np.int32]
+
 
 def build_profile(
-    frame: pd.DataFrame,
-    use_case: UseCase,
-    *,
-    window: Window | None,
-    edges: Profile | None = None,
-    bins: int = 10,
+    table: Table, kinds: Kinds, *, window: Window | None = None, edges: Profile | None = None, bins: int = BINS
 ) -> Profile:
-    """Profile of a frame's feature columns.
+    """Profile of some columns of a table.
 
     Parameters
     ----------
-    frame
-        Rows of the window; infinite numbers count as missing, as does an empty category.
+    table
+        Rows of the window, pandas or Arrow; infinite numbers count as missing, as does an empty category.
+    kinds
+        How each column is counted.
     window
         Event time covered; None when there is none.
     edges
-        Profile whose bins and category names are used. A feature that it lacks, or has as another type, gets
-        bins of its own from the frame: the frame's quantiles or its most frequent categories; so do all for None.
+        Profile whose bins and category names are used. A column that it lacks, or has as another kind, gets
+        bins of its own from the table: its quantiles or its most frequent categories; so do all for None.
     bins
-        Bins of a number column when ``edges`` is None, 2 or more; columns with ties get fewer.
+        Inner bins of a number column that gets bins of its own, 2 or more; columns with ties get fewer.
 
     Raises
     ------
     DataError
-        A feature column is absent or not numeric, or there are no rows to take bins from.
+        A column is absent or not numeric, or there are no rows to take bins from.
     """
-    if edges is None and frame.empty:
-        raise DataError("no rows to take bins from", where=use_case.name, got="0 rows", allowed="at least one")
-    like = edges.columns if edges is not None else {}
-    columns = {
-        name: _profile_column(frame, name, feature.type, like.get(name), bins)
-        for name, feature in use_case.features.items()
-    }
-    return Profile(window=window, n=len(frame), columns=columns)
+    profile, _ = build_blocks(table, kinds, window=window, edges=edges, bins=bins)
+    return profile
+
+
+def build_blocks(
+    table: Table,
+    kinds: Kinds,
+    *,
+    window: Window | None = None,
+    edges: Profile | None = None,
+    bins: int = BINS,
+    blocks: BlockIndex | None = None,
+    n_blocks: int = 1,
+) -> tuple[Profile, dict[str, NDArray[np.int64]]]:
+    """Profile of a table, and the counts of each column by block, of shape ``(n_blocks, n_bins)``.
+
+    Parameters
+    ----------
+    blocks
+        Block of each row, ``0 .. n_blocks - 1``; None puts all rows into one.
+    """
+    rows = len(table) if isinstance(table, pd.DataFrame) else table.num_rows
+    if edges is None and rows == 0:
+        raise DataError("no rows to take bins from", got="0 rows", allowed="at least one")
+    columns: dict[str, ColumnProfile] = {}
+    counts: dict[str, NDArray[np.int64]] = {}
+    for name, kind in kinds.items():
+        column, like = column_of(table, name), edges.columns.get(name) if edges is not None else None
+        if kind == "number":
+            columns[name], counts[name] = _count_number(
+                as_numbers(column, name), like, bins, blocks=blocks, n_blocks=n_blocks
+            )
+        else:
+            columns[name], counts[name] = _count_category(as_texts(column), like, blocks=blocks, n_blocks=n_blocks)
+    return Profile(window=window, n=rows, columns=columns), counts
+
+
+def count_columns(
+    table_of: Callable[[str], Table],
+    kinds: Kinds,
+    edges: Profile,
+    *,
+    blocks: BlockIndex | None = None,
+    n_blocks: int = 1,
+) -> dict[str, tuple[ColumnProfile, NDArray[np.int64]]]:
+    """Profile and counts by block of every column, columns side by side on two threads.
+
+    Parameters
+    ----------
+    table_of
+        Table with the named column; called from several threads.
+    """
+
+    def count(name: str) -> tuple[ColumnProfile, NDArray[np.int64]]:
+        profile, counts = build_blocks(
+            table_of(name), {name: kinds[name]}, edges=edges, blocks=blocks, n_blocks=n_blocks
+        )
+        return profile.columns[name], counts[name]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(kinds, pool.map(count, kinds), strict=True))
+
+
+def build_pieces(
+    frame: pd.DataFrame, kinds: Kinds, *, window: Window, block: timedelta, edges: Profile
+) -> tuple[Profile, ...]:
+    """Profiles of a window's pieces, so that any window of whole pieces is a merge of them.
+
+    Parameters
+    ----------
+    frame
+        Rows with ``event_time``; those outside the window are left out.
+    block
+        Length of a piece.
+    """
+    times = frame["event_time"]
+    return tuple(
+        build_profile(frame[(times >= piece.start) & (times < piece.end)], kinds, window=piece, edges=edges)
+        for piece in window.pieces(block)
+    )
 
 
 def merge_profiles(first: Profile, second: Profile) -> Profile:
@@ -71,66 +153,91 @@ def merge_profiles(first: Profile, second: Profile) -> Profile:
     return Profile(window=_hull(first.window, second.window), n=first.n + second.n, columns=columns)
 
 
-def _profile_column(frame: pd.DataFrame, name: str, kind: str, like: ColumnProfile | None, bins: int) -> ColumnProfile:
-    if name not in frame.columns:
-        raise DataError("feature column is absent", where=name, got=", ".join(map(str, frame.columns)))
-    if kind == "category":
-        return _profile_categories(frame[name], like if isinstance(like, CategoryProfile) else None)
-    try:
-        values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise DataError("feature column is not numeric", where=name, got=str(frame[name].dtype)) from error
-    return _profile_numbers(values, like if isinstance(like, NumberProfile) else None, bins)
+def merge_all(profiles: Iterable[Profile]) -> Profile:
+    """Profile of all profiles' rows together.
+
+    Raises
+    ------
+    DataError
+        There is none, or they have other columns or bins.
+    """
+    found = tuple(profiles)
+    if not found:
+        raise DataError("there is no profile to merge", got="0 profiles", allowed="at least one")
+    return reduce(merge_profiles, found)
 
 
-def _profile_numbers(values: NDArray[np.float64], like: NumberProfile | None, bins: int) -> NumberProfile:
+def same_bins(first: ColumnProfile, second: ColumnProfile) -> bool:
+    """Whether two columns were counted on the same bins."""
+    if isinstance(first, NumberProfile) and isinstance(second, NumberProfile):
+        return first.edges == second.edges
+    if isinstance(first, CategoryProfile) and isinstance(second, CategoryProfile):
+        return first.counts.keys() == second.counts.keys()
+    return False
+
+
+def counts_of(column: ColumnProfile) -> NDArray[np.float64]:
+    """Counts of a column as a row of :class:`ml.records.profile.BlockCounts`: bins, (the rest,) missing."""
+    if isinstance(column, NumberProfile):
+        return np.array([*column.counts, column.missing], dtype=np.float64)
+    # By name, since two profiles may have met their categories in another order.
+    return np.array([*(column.counts[name] for name in sorted(column.counts)), column.other, column.missing], float)
+
+
+def kind_of(column: ColumnProfile) -> Kind:
+    """How a column was counted."""
+    return "number" if isinstance(column, NumberProfile) else "category"
+
+
+def quantile_edges(values: NDArray[np.float64], bins: int = BINS) -> NDArray[np.float64]:
+    """Lowest value, inner quantiles, and a last edge just above the highest value; ties leave fewer edges."""
     present = values[np.isfinite(values)]
-    edges = _quantile_edges(present, bins) if like is None else np.array(like.edges)
-    counts = np.bincount(np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1)
-    mean, m2 = _moments(present)
-    return NumberProfile(
-        edges=tuple(edges.tolist()),
-        counts=tuple(counts.tolist()),
-        missing=len(values) - len(present),
-        mean=mean,
-        m2=m2,
-        minimum=float(present.min()) if len(present) else None,
-        maximum=float(present.max()) if len(present) else None,
-    )
-
-
-def _quantile_edges(present: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
-    """Inner quantiles without repetition; a constant column gets a bin of its own, so that a rise is seen, too."""
     if not len(present):
         return np.empty(0)
     with np.errstate(over="ignore", invalid="ignore"):  # between the largest floats of both signs
-        edges = np.unique(np.quantile(present, np.arange(1, bins) / bins))
-    edges = edges[np.isfinite(edges)]
-    if present.min() == present.max() < sys.float_info.max:
-        edges = np.append(edges, np.nextafter(edges[-1], math.inf))
-    return edges
+        inner = np.quantile(present, np.arange(1, bins) / bins)
+    beyond = np.nextafter(present.max(), math.inf) if present.max() < sys.float_info.max else present.max()
+    edges: NDArray[np.float64] = np.unique(np.concatenate([[present.min()], inner, [beyond]]))
+    return edges[np.isfinite(edges)]
 
 
-def _moments(present: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and sum of squared deviations; the latter stops at the largest float instead of overflowing."""
-    if not len(present):
-        return 0.0, 0.0
-    with np.errstate(over="ignore"):
-        mean = float(np.clip((present / len(present)).sum(), present.min(), present.max()))
-        return mean, min(float(((present - mean) ** 2).sum()), sys.float_info.max)
+def _count_number(
+    values: NDArray[np.float64], like: ColumnProfile | None, bins: int, *, blocks: BlockIndex | None, n_blocks: int
+) -> tuple[NumberProfile, NDArray[np.int64]]:
+    edges = np.array(like.edges) if isinstance(like, NumberProfile) else quantile_edges(values, bins)
+    counted = count_numbers(values, edges, blocks, n_blocks)
+    total = counted.counts.sum(axis=0)
+    profile = NumberProfile(
+        edges=tuple(edges.tolist()),
+        counts=tuple(total[:-1].tolist()),
+        missing=int(total[-1]),
+        mean=counted.mean,
+        m2=counted.m2,
+        minimum=counted.minimum,
+        maximum=counted.maximum,
+    )
+    return profile, counted.counts
 
 
-def _profile_categories(values: pd.Series, like: CategoryProfile | None) -> CategoryProfile:
-    present = Counter(str(value) for value in values.dropna() if value != "")
-    named = like.counts.keys() if like is not None else _most_frequent(present)
-    counts = {name: present[name] for name in named}
-    total = present.total()
-    return CategoryProfile(counts=counts, other=total - sum(counts.values()), missing=len(values) - total)
+def _count_category(
+    texts: pa.Array, like: ColumnProfile | None, *, blocks: BlockIndex | None, n_blocks: int
+) -> tuple[CategoryProfile, NDArray[np.int64]]:
+    named = sorted(like.counts) if isinstance(like, CategoryProfile) else sorted(_most_frequent(texts))
+    codes = pc.fill_null(pc.index_in(texts, value_set=pa.array(named, pa.string()), skip_nulls=True), len(named))
+    where = np.where(np.asarray(texts.is_null()), len(named) + 1, np.asarray(codes)).astype(np.int64)
+    width = len(named) + 2
+    if blocks is not None:
+        where += blocks.astype(np.int64) * width
+    counts = np.bincount(where, minlength=n_blocks * width).reshape(n_blocks, width)
+    total = counts.sum(axis=0).tolist()
+    named_counts = dict(zip(named, total[:-2], strict=True))
+    return CategoryProfile(counts=named_counts, other=total[-2], missing=total[-1]), counts
 
 
-def _most_frequent(present: Counter[str]) -> list[str]:
-    ranked = sorted(present, key=lambda name: (-present[name], name))  # ties by name: the same rows, the same bins
-    return ranked[:NAMED_CATEGORIES]
+def _most_frequent(texts: pa.Array) -> list[str]:
+    entries = pc.value_counts(texts.drop_null()).to_pylist()
+    ranked = sorted(entries, key=lambda entry: (-entry["counts"], entry["values"]))  # ties by name: the same bins
+    return [entry["values"] for entry in ranked[:NAMED_CATEGORIES]]
 
 
 def _merge_columns(name: str, first: ColumnProfile, second: ColumnProfile) -> ColumnProfile:

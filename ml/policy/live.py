@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
 from ml.errors import DataError
-from ml.records.measure import Estimate
-from ml.training.block_interval import mean_over_blocks
-from ml.training.loss import LOSSES
+from ml.policy.decide import LiveEvidence
+from ml.policy.reducible import reducible_loss
+from ml.records.decision import MonitorDecision
+from ml.records.measure import Estimate, Window
+from ml.training.block_interval import CONFIDENCE, mean_over_blocks
+from ml.training.loss import LOSSES, SMALLEST_PROBABILITY
 from ml.use_case import UseCase
+
+#: Past windows without which an estimate is neither trusted nor distrusted.
+PAIRS_TO_JUDGE = 4
+#: Older ones are forgotten.
+PAIRS_TO_LOOK_BACK = 12
+_CHANCE = 0.05
 
 
 def realised_loss(labelled: pd.DataFrame, use_case: UseCase) -> Estimate:
@@ -35,14 +49,123 @@ def realised_loss(labelled: pd.DataFrame, use_case: UseCase) -> Estimate:
         A needed column is absent.
     """
     classes = use_case.target.class_names
-    columns = [f"p_{i}" for i in range(len(classes))]
-    lacking = [name for name in (*columns, "label", "event_time") if name not in labelled.columns]
-    if lacking:
-        raise DataError("labelled rows lack a column", where=", ".join(lacking), got=", ".join(labelled.columns))
+    columns = _probability_columns(labelled, use_case, "label")
     usable = labelled[labelled["label"].isin(classes) & np.isfinite(labelled[columns].to_numpy()).all(axis=1)]
     losses = LOSSES[use_case.gate.metric](usable["label"].to_numpy(), usable[columns].to_numpy(), classes)
     found = mean_over_blocks(losses, usable["event_time"], block=use_case.gate.block)
-    left_out = len(labelled) - len(usable)
+    return _told(found, len(labelled) - len(usable))
+
+
+def estimated_loss(answered: pd.DataFrame, use_case: UseCase) -> Estimate:
+    """Loss that the answers expect of themselves: what they would cost if their probabilities were right.
+
+    Known without labels. It follows the realised loss as long as the probabilities are calibrated, which
+    :func:`trust_estimates` watches.
+
+    Parameters
+    ----------
+    answered
+        Rows of :meth:`ml.store.lake.Lake.answered`: ``event_time`` and the served probabilities.
+
+    Returns
+    -------
+    Estimate
+        In the units and with the interval of :func:`realised_loss`.
+
+    Raises
+    ------
+    DataError
+        A needed column is absent.
+
+    References
+    ----------
+    Guillory et al. (2021), Predicting with confidence on unseen distributions, ICCV, section 3: the confidence as an
+    estimate of performance.
+    """
+    columns = _probability_columns(answered, use_case)
+    usable = answered[np.isfinite(answered[columns].to_numpy()).all(axis=1)]
+    shares = np.clip(usable[columns].to_numpy(dtype=np.float64), SMALLEST_PROBABILITY, 1.0)
+    expected = (
+        -(shares * np.log(shares)).sum(axis=1) if use_case.gate.metric == "log_loss" else 1 - (shares**2).sum(axis=1)
+    )
+    found = mean_over_blocks(expected + 0.0, usable["event_time"], block=use_case.gate.block)
+    return _told(found, len(answered) - len(usable))
+
+
+def gather_evidence(
+    labelled: pd.DataFrame,
+    answered: pd.DataFrame,
+    forecasts: NDArray[np.float64],
+    *,
+    use_case: UseCase,
+    window: Window,
+    earlier: Sequence[MonitorDecision] = (),
+) -> LiveEvidence:
+    """What is known of the champion's answers when a window is judged.
+
+    Parameters
+    ----------
+    labelled
+        Rows newer than the champion's data and at most ``retraining.evidence`` old whose truth is known, with the
+        answers that were served.
+    answered
+        Served answers of the window.
+    forecasts
+        The champion's probabilities of the labelled rows, whoever answered them, of shape ``(n_labelled, n_classes)``.
+    earlier
+        Past decisions, newest first: their estimates are compared with what became known.
+    """
+    names = [f"p_{i}" for i in range(len(use_case.target.class_names))]
+    champions = labelled.assign(**{name: forecasts[:, i] for i, name in enumerate(names)})
+    inside = labelled[(labelled["event_time"] >= window.start) & (labelled["event_time"] < window.end)]
+    oldest = labelled["event_time"].min() if len(labelled) else window.end
+    pairs = [(past.estimated_loss, past.live_loss) for past in earlier if past.estimated_loss is not None]
+    return LiveEvidence(
+        labelled=len(labelled),
+        reducible=reducible_loss(champions, use_case),
+        span=pd.Timedelta(window.end - oldest).to_pytimedelta() if len(labelled) else timedelta(0),
+        live_loss=realised_loss(inside, use_case),
+        estimated_loss=estimated_loss(answered, use_case),
+        estimate_trusted=trust_estimates(pairs[:PAIRS_TO_LOOK_BACK]),
+    )
+
+
+def trust_estimates(pairs: Sequence[tuple[Estimate, Estimate]]) -> bool | None:
+    """Whether estimates held what they promised: False when more missed than chance allows; None with too few.
+
+    Parameters
+    ----------
+    pairs
+        Estimated and realised loss of past windows. A miss is a pair whose 90 % intervals have no value in common;
+        a pair of which one lacks an interval is unknown and does not count.
+
+    Returns
+    -------
+    bool or None
+        None below :data:`PAIRS_TO_JUDGE` known pairs. False, probation, when so many misses among so many would come
+        by chance in fewer than 5 % of cases.
+    """
+    known = [(a, b) for a, b in pairs if None not in (a.low, a.high, b.low, b.high)]
+    if len(known) < PAIRS_TO_JUDGE:
+        return None
+    missed = sum(_apart(first, second) for first, second in known)
+    return bool(stats.binom.sf(missed - 1, len(known), 1 - CONFIDENCE) >= _CHANCE)
+
+
+def _apart(first: Estimate, second: Estimate) -> bool:
+    lows, highs = (first.low, second.low), (first.high, second.high)
+    return max(low for low in lows if low is not None) > min(high for high in highs if high is not None)
+
+
+def _probability_columns(frame: pd.DataFrame, use_case: UseCase, *more: str) -> list[str]:
+    columns = [f"p_{i}" for i in range(len(use_case.target.class_names))]
+    lacking = [name for name in (*columns, *more, "event_time") if name not in frame.columns]
+    if lacking:
+        raise DataError("labelled rows lack a column", where=", ".join(lacking), got=", ".join(frame.columns))
+    return columns
+
+
+def _told(found: Estimate, left_out: int) -> Estimate:
     told = f"{left_out} rows without usable probabilities or class are left out" if left_out else ""
     return found.model_copy(
         update={

@@ -59,7 +59,8 @@ class Record(BaseModel):
         except OSError as error:
             raise DataError(f"{cls.__name__} is absent", where=str(path), got=error.strerror or "") from error
         except ValidationError as error:
-            raise DataError(f"not a {cls.__name__}", where=str(path), got=str(error)) from error
+            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors())
+            raise DataError(f"not a {cls.__name__}", where=str(path), got=told) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -11,15 +11,31 @@ from ml.records.measure import Estimate, Verdict, Window
 
 
 class ColumnDrift(Record):
-    """Distance of one live column from its reference; 0 is identical, more is further."""
+    """Distance of one live column from its reference by one statistic; 0 is identical, more is further.
+
+    Attributes
+    ----------
+    score
+        The value on the scale of what this column does by itself: standard deviations of its logarithm under no
+        drift; None where the value or its calibration is undefined.
+    threshold
+        The value above which this statistic alone makes a drift; None without a calibration.
+    effect
+        Expected mean absolute change of the model's probability, ``[0, 1]``: the share of rows that moved times the
+        column's influence; None without a model.
+    """
 
     name: str
     statistic: str
     value: float | None
+    score: float | None = None
+    threshold: float | None = None
+    drifted: bool = False
     n_reference: int
     n_live: int
     missing_share_reference: float
     missing_share_live: float
+    effect: float | None = None
 
 
 class DriftCheck(Record):
@@ -27,28 +43,74 @@ class DriftCheck(Record):
 
     Attributes
     ----------
+    window
+        Event time of the live rows; None for a file without times.
     score
-        Mean of the columns' values, ``[0, inf)``; None when undecidable.
+        Largest score over columns and statistics; None when undecidable.
     threshold
-        Drift is a score above it.
-    calibrated_threshold
-        What the reference's own windows say at the false-alarm budget; None with too few of them.
+        Drift is a score above it; None when the reference cannot tell.
+    alarmed
+        Checks of the last ``of`` with a score above their threshold, this one included; ``alarms`` make a drift.
+    columns
+        Every column by every statistic, furthest first.
+    effect
+        Largest expected effect of a drifted column on the model's probability; None without a model or drift.
     verdict
         ``drift``, ``no_drift`` or ``undecidable`` with reasons.
     """
 
-    use_case: str
-    window: Window
+    format: int = 2
+    use_case: str | None
+    window: Window | None
     model_version: int | None
-    statistic: str
     score: float | None
-    threshold: float
-    calibrated_threshold: float | None
+    threshold: float | None
+    false_alarm_budget: float
+    alarmed: int = 0
+    alarms: int = 1
+    of: int = 1
     n_reference: int
     n_live: int
+    reference_windows: float | None = None
+    memory: float | None = None
     columns: tuple[ColumnDrift, ...]
+    effect: float | None = None
     verdict: Literal["drift", "no_drift", "undecidable"]
     reasons: tuple[str, ...]
+
+
+class Worth(Record):
+    """What a retraining is expected to bring over the horizon, and what it costs, in the user's unit.
+
+    Attributes
+    ----------
+    reducible
+        Loss per row that a correction of the champion's answers avoids on rows that it was not fitted on; a lower
+        bound of what a new model can gain.
+    rows
+        Labelled rows expected within the horizon.
+    avoided, cost
+        Expected cost of loss avoided over the horizon, None when unknown; cost of one retraining.
+    more_rows
+        Further labelled rows after which a gain of this size would be beyond doubt; None when there is no gain.
+    """
+
+    reducible: Estimate
+    rows: float
+    avoided: float | None
+    cost: float
+    currency: str
+    more_rows: int | None
+
+    @property
+    def proven(self) -> bool:
+        """Whether something is avoidable beyond doubt."""
+        return self.reducible.low is not None and self.reducible.low > 0
+
+    @property
+    def pays(self) -> bool:
+        """Whether what is avoided is expected to be worth its cost."""
+        return self.avoided is not None and self.avoided > 0 and self.avoided >= self.cost
 
 
 class MonitorDecision(Record):
@@ -58,19 +120,32 @@ class MonitorDecision(Record):
     ----------
     key
         ``{use_case}/{window end}``; a rerun of the same window replaces nothing and gives the same answer.
+    triggers
+        What asked for a retraining: ``performance``, ``data_drift``, ``periodic``; granted or not.
     live_loss
         Realised loss of the answers that were served in the window, where labels are mature.
+    estimated_loss
+        What the answers themselves say that they will cost: known without labels.
+    estimate_trusted
+        Whether past estimates held what they promised; False is probation, None too few to tell.
+    worth
+        What a retraining would bring and cost; None where there was nothing to weigh.
     labelled
         Mature labelled live rows since the champion's data ends.
     """
 
+    format: int = 2
     key: str
     use_case: str
     as_of: UtcTime
     action: Literal["wait", "alert", "retrain"]
+    triggers: tuple[str, ...] = ()
     reasons: tuple[str, ...]
     check: DriftCheck
     live_loss: Estimate
+    estimated_loss: Estimate | None = None
+    estimate_trusted: bool | None = None
+    worth: Worth | None = None
     labelled: int
 
 

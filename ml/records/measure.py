@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -29,6 +30,21 @@ class Window(Record):
         if self.start >= self.end:
             raise ValueError(f"window must start before it ends, got {self.start} .. {self.end}")
         return self
+
+    def pieces(self, length: timedelta) -> tuple[Window, ...]:
+        """The window cut from its end backwards, oldest first; only the oldest piece may be shorter.
+
+        Examples
+        --------
+        >>> week = Window(start=datetime(2013, 3, 1), end=datetime(2013, 3, 8))
+        >>> len(week.pieces(timedelta(days=1)))
+        7
+        """
+        found, end = [], self.end
+        while end > self.start:
+            found.append(Window(start=max(self.start, end - length), end=end))
+            end -= length
+        return tuple(reversed(found))
 
 
 class Estimate(Record):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import base64
+import zlib
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from ml.records.base import Record
+from ml.errors import DataError
+from ml.records.base import Record, UtcTime
 from ml.records.measure import Window
 
 
@@ -16,7 +21,8 @@ class NumberProfile(Record):
     Attributes
     ----------
     edges
-        Inner bin edges, ascending; bin i holds ``edges[i-1] <= x < edges[i]``.
+        Bin edges, ascending; bin i holds ``edges[i-1] <= x < edges[i]``. The first is the lowest value that the edges
+        were made from and the last lies just above the highest, so the outer bins hold what lies beyond them.
     counts
         Rows per bin, ``len(edges) + 1``.
     missing
@@ -67,21 +73,115 @@ class Profile(Record):
     columns: dict[str, ColumnProfile]
 
 
+class BlockCounts(Record):
+    """Counts of one column by block and bin, packed small.
+
+    Attributes
+    ----------
+    shape
+        Blocks, bins; the bins of a number in order and missing, or of a category the named values in order of their
+        names, the rest and missing.
+    packed
+        Base64 of zlib of little-endian unsigned 32-bit counts, block by block.
+    """
+
+    shape: tuple[int, int]
+    packed: str
+
+    @classmethod
+    def pack(cls, counts: NDArray[Any]) -> Self:
+        """Packed counts of shape ``(n_blocks, n_bins)``."""
+        content = np.ascontiguousarray(counts, dtype="<u4").tobytes()
+        rows, bins = counts.shape
+        return cls(shape=(rows, bins), packed=base64.b64encode(zlib.compress(content, 6)).decode())
+
+    def unpack(self) -> NDArray[np.float64]:
+        """Counts of shape ``(n_blocks, n_bins)``.
+
+        Raises
+        ------
+        DataError
+            The content does not have the shape.
+        """
+        try:
+            counts = np.frombuffer(zlib.decompress(base64.b64decode(self.packed)), dtype="<u4")
+            return counts.reshape(self.shape).astype(np.float64)
+        except (ValueError, zlib.error) as error:
+            raise DataError("packed counts are damaged", got=str(error), allowed=f"{self.shape} counts") from error
+
+
+class Calibration(Record):
+    """How far the statistics of windows without drift lie apart, and the threshold that keeps the budget.
+
+    Attributes
+    ----------
+    cells
+        Column and statistic, in the order of ``centres`` and ``spreads``: mean and standard deviation of the
+        logarithm of the statistic (plus ``offset``) under no drift.
+    threshold
+        Of the largest score over all cells; None when the reference cannot tell.
+    rows, blocks
+        Rows and blocks of the live window that it holds for.
+    windows
+        How many windows of that length the reference holds.
+    memory
+        Autocorrelation time of the columns, blocks; 1 is none.
+    refusal
+        Why there is no threshold.
+    """
+
+    statistics: tuple[str, ...]
+    false_alarm_budget: float
+    alarms: int
+    of: int
+    cells: tuple[tuple[str, str], ...]
+    centres: tuple[float, ...]
+    spreads: tuple[float, ...]
+    offset: float
+    threshold: float | None
+    rows: int
+    blocks: int
+    windows: float
+    memory: float
+    refusal: str = ""
+
+
 class ReferenceProfile(Record):
     """The training data's profile, stored with the champion and replaced with it in one step.
 
     Attributes
     ----------
+    use_case
+        Whose; None for a file without a use case.
     whole
         Profile of all training rows.
-    blocks
-        Profiles of contiguous windows of the live window's length, on the same edges; their differences
-        from the rest are what stationary data does (design section 9).
+    block
+        Length of a block of event time, seconds; None where rows have no time and blocks are runs of rows.
+    first
+        Where block 0 begins; None without time.
+    positions
+        Ascending numbers of the blocks that hold rows, counted from ``first``.
+    rows
+        Rows of each such block.
+    counts
+        Rows by block and bin of each column; whatever stationary data does shows in how blocks differ.
+    influence
+        Of a feature on the champion: mean absolute change of a probability when the feature is shuffled among the
+        training rows, ``[0, 1]``; empty where there is no model.
+    calibration
+        For live windows like the reference's own; one for other windows is made when it is needed.
     fingerprint
         Of the training data that it describes.
     """
 
-    use_case: str
+    format: int = 2
+    use_case: str | None = None
     whole: Profile
-    blocks: tuple[Profile, ...]
-    fingerprint: str
+    block: float | None = None
+    first: UtcTime | None = None
+    positions: tuple[int, ...]
+    rows: tuple[int, ...]
+    counts: dict[str, BlockCounts]
+    influence: dict[str, float] = Field(default_factory=dict)
+    calibration: Calibration | None = None
+    fingerprint: str = ""

@@ -29,7 +29,7 @@ class StoryWeek(Record):
     week: int
     as_of: UtcTime
     drift_score: float | None
-    threshold: float
+    threshold: float | None
     decision: Literal["wait", "alert", "retrain"]
     challenger: str | None
     deployed: int | None

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import DataError, InputError
-from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE
+from ml.registry.mlflow_checks import check_name
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import PARITY, REFERENCE, ModelVersion, Registry, check_package, check_same_bytes
 from ml.registry.tags import gate_tags, read_version, release_tags, version_tags
@@ -37,6 +38,7 @@ class MemoryRegistry(Registry):
         self._versions: dict[str, list[ModelVersion]] = {}
         self._files: dict[tuple[str, int], dict[str, bytes]] = {}
         self._champions: dict[str, int] = {}
+        self.checks: dict[tuple[str, str], tuple[DriftCheck, str]] = {}
 
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
         """See :class:`Registry`."""
@@ -76,6 +78,10 @@ class MemoryRegistry(Registry):
         self._files[version.name, version.version] = kept | {PARITY: parity.model_dump_json().encode()}
         versions.append(version)
         return version
+
+    def log_check(self, use_case: UseCase, check: DriftCheck, report: str) -> None:
+        """See :class:`Registry`."""
+        self.checks[use_case.name, check_name(check)] = (check, report)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import DataError, InputError
-from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE
+from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias
 from ml.registry.mlflow_model import settle_model
 from ml.registry.mlflow_runs import (
@@ -114,6 +115,11 @@ class MlflowRegistry(Registry):
                 await_creation_for=0,
             )
             return _read(made)
+
+    def log_check(self, use_case: UseCase, check: DriftCheck, report: str) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            log_check(self._client, use_case, check, report)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`; ends the retraining's run."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import ConflictError, DataError
-from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import PACKAGE, digest_file, verify_artifact
@@ -106,6 +106,13 @@ class Registry(ABC):
             A file is absent, or is not what ``package`` says.
         ConflictError
             The request has a version with other bytes.
+        """
+
+    @abstractmethod
+    def log_check(self, use_case: UseCase, check: DriftCheck, report: str) -> None:
+        """Note a drift check on the use case's monitor run: numbers at the window's end, the report as artifact.
+
+        The same window again writes the same points and replaces the report.
         """
 
     @abstractmethod

@@ -214,7 +214,7 @@ def _run_pipeline(stage: Stage, as_of: datetime, say: Progress) -> tuple[Monitor
     decision = MonitorDecision.model_validate_json(stored.payload)
     if decision.action != "retrain":
         return decision, None
-    say(f"drift {decision.check.score:.2f} > {decision.check.threshold:g}: retraining", 0.6)
+    say(f"{' and '.join(decision.triggers)}: retraining", 0.6)
 
     def concluded() -> RetrainOutcome | None:
         found = stage.control.find("retrain", decision.key)

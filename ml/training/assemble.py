@@ -65,16 +65,35 @@ def assemble(
     """
     check_candidates(use_case)
     rows, quarantined = _collect(use_case, request, lake, home)
-    split = _split(use_case, rows, request)
-    frame = assign_parts(rows, split)
-    _require_rows(use_case, frame, force=request.force)
-    if champion_watermark is not None:
-        _require_news(use_case, rows, split, as_utc(champion_watermark), force=request.force)
+    frame, _ = cut_rows(use_case, rows, request, champion_watermark=champion_watermark)
     if len(quarantined):
         lake.quarantine(quarantined, key=request.key)
     version = lake.write_training(frame, key=request.key)
     # What is told is what is stored: a retry may know more rows by now, but its version was written before.
     return _describe(use_case, request, lake.read_training(version), (version, len(quarantined), champion_version))
+
+
+def cut_rows(
+    use_case: UseCase, rows: pd.DataFrame, request: RetrainRequest, *, champion_watermark: datetime | None
+) -> tuple[pd.DataFrame, Split]:
+    """Usable labelled rows, cut by time into the parts of a training set.
+
+    Parameters
+    ----------
+    rows
+        ``id``, ``event_time``, the features, ``label`` and ``source``; all that was known at ``request.as_of``.
+
+    Raises
+    ------
+    InsufficientData
+        As :func:`assemble`.
+    """
+    split = _split(use_case, rows, request)
+    frame = assign_parts(rows, split)
+    _require_rows(use_case, frame, force=request.force)
+    if champion_watermark is not None:
+        _require_news(use_case, rows, split, as_utc(champion_watermark), force=request.force)
+    return frame, split
 
 
 def _describe(

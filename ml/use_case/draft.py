@@ -245,8 +245,12 @@ training:
 monitoring:
   schedule: "0 0 * * 1"    # cron, UTC
   window: 7d
-  threshold: 0.25          # a guess; `perennial use-case calibrate {name}` tells what your history asks for
-  false_alarm_budget: 0.05
+  false_alarm_budget: 0.05 # of checks; `perennial use-case calibrate {name}` shows the thresholds that follow
+
+retraining:
+  horizon: 28d             # how long a new model is expected to help
+  cost_of_loss: 1          # cost of one unit of the metric on one row
+  cost_of_retraining: 20   # in the same unit; `perennial backtest {name}` shows what follows
 
 # Everything else has defaults: `perennial use-case show {name}` prints them.
 """

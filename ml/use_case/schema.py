@@ -23,6 +23,18 @@ def _as_utc(moment: datetime) -> datetime:
 
 UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+StatisticName = Literal[
+    "psi",
+    "jensen_shannon",
+    "kolmogorov_smirnov",
+    "wasserstein",
+    "hellinger",
+    "chi_square",
+    "total_variation",
+    "missing_rate",
+    "new_categories",
+    "range_violation",
+]
 
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
@@ -132,22 +144,66 @@ class Training(_Section):
         return self
 
 
+class Persistence(_Section):
+    """How many checks of the last few must be above their threshold."""
+
+    alarms: int = Field(default=1, ge=1)
+    of: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _alarms_fit(self) -> Self:
+        if self.alarms > self.of:
+            raise ValueError(f"alarms must be at most of ({self.of}), got {self.alarms}")
+        return self
+
+
 class Monitoring(_Section):
     """When and how live data is compared with the champion's reference."""
 
     schedule: str = Field(default="0 0 * * 1", description="cron, UTC")
     window: Duration = parse_duration("7d")
-    statistic: Literal["psi", "jensen_shannon"] = Field(default="psi", description="per column; averaged over columns")
-    threshold: float = Field(gt=0, description="drift is a score above it; `perennial use-case calibrate` proposes one")
-    false_alarm_budget: float = Field(default=0.05, gt=0, lt=1, description="share of stationary checks that may alarm")
+    block: Duration = Field(default=parse_duration("1d"), description="profiles are kept by blocks of this length")
+    statistics: tuple[StatisticName, ...] = Field(
+        default=("kolmogorov_smirnov", "psi", "missing_rate", "new_categories"),
+        min_length=1,
+        description="each on the columns that it is defined for",
+    )
+    false_alarm_budget: float = Field(
+        default=0.05, gt=0, lt=1, description="share of checks without drift that may alarm, all columns together"
+    )
+    persistence: Persistence = Persistence()
     minimum_rows: int = Field(default=100, ge=1, description="fewer live rows are undecidable")
+
+    @model_validator(mode="after")
+    def _blocks_make_a_window(self) -> Self:
+        if not self.block or self.block > self.window or self.window % self.block:
+            raise ValueError("window must be a whole number of blocks")
+        return self
+
+
+class Triggers(_Section):
+    """What may start a retraining; a manual one always may."""
+
+    performance: bool = Field(default=True, description="live loss that a correction of the answers would have avoided")
+    data_drift: bool = Field(default=True, description="a drift verdict; it must pay as well")
+    periodic: Duration | None = Field(default=None, description="at the latest so long after the last one")
 
 
 class Retraining(_Section):
-    """When drift leads to a retraining, and who has the last word."""
+    """When a retraining is worth it, and who has the last word."""
 
-    minimum_labelled: int = Field(default=200, ge=1, description="labelled live rows since the champion's data ends")
+    triggers: Triggers = Triggers()
+    minimum_labelled: int = Field(default=200, ge=1, description="labelled live rows that the champion has answered")
+    evidence: Duration = Field(default=parse_duration("56d"), description="labelled answers not older than this count")
+    level: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level at which a loss must be avoidable")
+    effect_floor: float = Field(default=0.01, ge=0, le=1, description="drift with less effect on answers is ignored")
+    horizon: Duration = Field(default=parse_duration("28d"), description="how long a new model is expected to help")
+    cost_of_loss: float = Field(default=1.0, gt=0, description="cost of one unit of the metric on one row")
+    cost_of_retraining: float = Field(default=20.0, ge=0, description="cost of one retraining, in the same unit")
+    currency: str = Field(default="nats", description="name of that unit, for people")
     cool_down: Duration = parse_duration("14d")
+    budget: int | None = Field(default=None, ge=1, description="automatic retrainings per 365 days, at most")
+    breaker: int = Field(default=4, ge=1, description="so many rejections in a row end automatic retraining")
     mode: Literal["automatic", "review"] = "automatic"
 
 
@@ -190,7 +246,7 @@ class UseCase(_Section):
     target: Target
     baselines: Baselines = Baselines()
     training: Training
-    monitoring: Monitoring
+    monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
     gate: Gate = Gate()
     serving: Serving = Serving()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -27,57 +29,59 @@ def ingest(name: str) -> dict[str, Any]:
 
 
 def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
-    """Keep the live window's profile, made in one pass on the champion's bins; returns the champion's version."""
-    from ml.drift.profile import build_profile
+    """Keep profiles of the live window's blocks, on the champion's bins; returns the champion's version."""
+    from ml.drift.columns import kinds_of
+    from ml.drift.profile import build_pieces
 
     bench = open_workbench(name)
     champion = bench.registry.champion(name)
     if champion is None:
         raise AirflowSkipException(f"{name} has no champion yet: trigger its retrain DAG first")
-    window, edges = live_window(bench, as_of(context)), bench.registry.reference(champion).whole
-    found = build_profile(bench.lake.answered(window), bench.use_case, window=window, edges=edges)
-    print(bench.lake.save_profile(found, model_version=champion.version))
+    window, kinds = live_window(bench, as_of(context)), kinds_of(bench.use_case)
+    edges, block = bench.registry.reference(champion).whole, bench.use_case.monitoring.block
+    for piece in build_pieces(bench.lake.answered(window), kinds, window=window, block=block, edges=edges):
+        print(bench.lake.save_profile(piece, model_version=champion.version))
     return champion.version
 
 
 def detect_drift(name: str, version: int, **context: Any) -> str:
     """Compare the live profile with the reference of the model that it was made for; returns the check as JSON."""
+    from ml.drift.calibrate import rule_of
     from ml.drift.detect import check_drift
+    from ml.drift.profile import merge_all
+    from ml.drift.report import draw_report, print_check
 
     bench = open_workbench(name)
     window = live_window(bench, as_of(context))
-    check = check_drift(
-        bench.registry.reference(bench.registry.version(name, version)),
-        bench.lake.read_profile(window, model_version=version),
-        use_case=bench.use_case,
-        window=window,
-        model_version=version,
-    )
+    reference = bench.registry.reference(bench.registry.version(name, version))
+    pieces = window.pieces(bench.use_case.monitoring.block)
+    live = merge_all(bench.lake.read_profile(piece, model_version=version) for piece in pieces)
+    earlier = [decision.check for decision in _decisions(bench, before=window.end)]
+    check = check_drift(reference, live, rule_of(bench.use_case), window=window, model_version=version, earlier=earlier)
+    print(print_check(check))
+    bench.registry.log_check(bench.use_case, check, draw_report(check, reference.whole, live))
     return check.model_dump_json()
 
 
 def decide(name: str, check: str, **context: Any) -> str:
     """Wait, alert a person or retrain: decided once per window, recorded with its reasons."""
+    from ml.policy.decide import Past
     from ml.policy.decide import decide as decide_policy
-    from ml.policy.live import realised_loss
-    from ml.records.decision import DriftCheck, MonitorDecision
-    from ml.records.measure import Window
+    from ml.records.decision import DriftCheck, MonitorDecision, RetrainOutcome
 
     bench, now = open_workbench(name), as_of(context)
-    window = live_window(bench, now)
-    champion = bench.registry.champion(name)
-    labelled = bench.lake.labelled(Window(start=champion.watermark, end=now), as_of=now)
+    found = DriftCheck.model_validate_json(check)
+    outcomes = bench.control.history(name, "retrain", limit=1000)
     decision = decide_policy(
-        DriftCheck.model_validate_json(check),
+        found,
+        _evidence(bench, found, now),
+        Past.of([RetrainOutcome.model_validate_json(stored.payload) for stored in outcomes]),
         use_case=bench.use_case,
         as_of=now,
-        labelled=len(labelled),
-        live_loss=realised_loss(labelled[labelled["event_time"] >= window.start], bench.use_case),
-        last_retraining=_last_retraining(bench),
     )
     stored = bench.control.record("monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock())
     decision = MonitorDecision.model_validate_json(stored.payload)
-    print(decision.model_dump_json(indent=1))
+    print("\n".join((decision.action, *decision.reasons)))
     return decision.action
 
 
@@ -120,6 +124,37 @@ def live_window(bench: Workbench, end: datetime) -> Any:
     return Window(start=end - bench.use_case.monitoring.window, end=end)
 
 
+def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
+    """What is known of the answers of the model that was checked, now."""
+    from ml.evaluation.predict import predict
+    from ml.policy.live import gather_evidence
+    from ml.records.measure import Window
+
+    champion = bench.registry.version(bench.use_case.name, check.model_version)
+    window = live_window(bench, now)
+    tick = timedelta(microseconds=1)
+    oldest = min(max(champion.watermark + tick, now - bench.use_case.retraining.evidence), now - tick)
+    labelled = bench.lake.labelled(Window(start=oldest, end=now), as_of=now)
+    with TemporaryDirectory() as scratch:
+        forecasts = predict(bench.registry.download(champion, Path(scratch) / "champion"), labelled, bench.use_case)
+    return gather_evidence(
+        labelled,
+        bench.lake.answered(window),
+        forecasts,
+        use_case=bench.use_case,
+        window=window,
+        earlier=_decisions(bench, before=window.end),
+    )
+
+
+def _decisions(bench: Workbench, *, before: datetime) -> list[Any]:
+    """Decisions about earlier windows, newest first."""
+    from ml.records.decision import MonitorDecision
+
+    stored = bench.control.history(bench.use_case.name, "monitor", limit=60)
+    return [MonitorDecision.model_validate_json(found.payload) for found in stored if found.as_of < before]
+
+
 def _recorded_decision(name: str, context: dict[str, Any]) -> Any:
     from ml.policy.decide import decision_key
     from ml.records.decision import MonitorDecision
@@ -128,8 +163,3 @@ def _recorded_decision(name: str, context: dict[str, Any]) -> Any:
     return MonitorDecision.model_validate_json(
         bench.control.find("monitor", decision_key(name, as_of(context))).payload
     )
-
-
-def _last_retraining(bench: Workbench) -> datetime | None:
-    stored = bench.control.latest("retrain", bench.use_case.name)
-    return stored.as_of if stored else None

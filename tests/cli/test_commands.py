@@ -96,12 +96,13 @@ def test_every_wrong_setting_is_exit_code_2(perennial, monkeypatch):
 def test_up_refuses_a_use_case_file_with_problems_before_anything_starts(perennial, home):
     """All problems at once; no process, no database."""
     path = home / "use_cases" / "harbour_weather.yaml"
-    path.write_text(path.read_text().replace("threshold: 0.97", "threshold: high\n  colour: red"), encoding="utf-8")
+    broken = path.read_text().replace("minimum_rows: 100", "minimum_rows: high\n  colour: red")
+    path.write_text(broken, encoding="utf-8")
 
     answer = perennial("up")
 
     assert answer.code == 2
-    assert "monitoring.threshold" in answer.err
+    assert "monitoring.minimum_rows" in answer.err
     assert "monitoring.colour" in answer.err
     assert not (home / "var" / "airflow").exists()
 

@@ -144,11 +144,13 @@ def test_a_history_without_rows_is_a_problem_of_its_key(perennial, home):
 def test_a_candidate_that_does_not_exist_is_told_before_anything_is_trained(perennial, home):
     """By its own path, although the file in itself is whole."""
     path = home / "use_cases" / "harbour_weather.yaml"
-    path.write_text(path.read_text().replace("svc: {estimator: svc}", "svc: {estimator: os.system}"), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    assert "sklearn.naive_bayes.GaussianNB" in text
+    path.write_text(text.replace("sklearn.naive_bayes.GaussianNB", "os.system"), encoding="utf-8")
 
     problems = json.loads(perennial("use-case", "check", "--json").out)["errors"]
 
-    assert [problem["path"].startswith("training.candidates.svc") for problem in problems] == [True]
+    assert [problem["path"].startswith("training.candidates.naive_bayes") for problem in problems] == [True]
 
 
 def test_show_is_a_use_case_file_again(perennial):
@@ -158,27 +160,53 @@ def test_show_is_a_use_case_file_again(perennial):
     assert shown == json.loads(perennial("use-case", "show", "harbour_weather", "--json").out)
 
 
-def test_calibration_proposes_what_few_of_the_history_exceed(perennial):
-    """Of the history's own weeks about one in twenty lies above it, and the shipped threshold is near it."""
+def test_calibration_shows_what_the_history_does_by_itself(perennial):
+    """Every column by every statistic, its usual value below the one that alone would be a drift, and the budget."""
     answer = perennial("use-case", "calibrate", "harbour_weather", "--json")
     told = json.loads(answer.out)
-    scores = [window["score"] for window in told["windows"]]
+    shown = json.loads(perennial("use-case", "show", "harbour_weather", "--json").out)
 
     assert answer.code == 0
-    assert told["threshold"] == pytest.approx(told["threshold_in_file"], abs=0.02)
-    assert told["threshold"] <= max(scores)
-    assert sum(score <= told["threshold"] for score in scores) >= len(scores) - 1
+    assert told["false_alarm_budget"] == shown["monitoring"]["false_alarm_budget"]
+    assert told["threshold"] > 0
+    assert told["undecidable"] == []
+    assert (told["n_rows"], told["windows"]) == (pytest.approx(59 * 24 * 3, rel=0.05), pytest.approx(59 / 7, abs=0.01))
+    assert told["memory"] >= 1
+    assert {column["name"] for column in told["columns"]} == set(shown["features"])
+    assert {column["statistic"] for column in told["columns"]} <= set(shown["monitoring"]["statistics"])
+    assert all(0 <= column["usual"] < column["threshold"] for column in told["columns"])
 
 
-def test_a_history_that_is_too_short_gives_no_answer(perennial, home):
-    """Exit code 1, and how much is needed."""
-    path = home / "use_cases" / "harbour_weather.yaml"
-    path.write_text(path.read_text().replace("until: 2013-03-01", "until: 2013-01-20"), encoding="utf-8")
-
+def test_a_calibration_is_printed_for_people(perennial):
+    """A table, and the threshold with its budget."""
     answer = perennial("use-case", "calibrate", "harbour_weather")
 
+    assert answer.code == 0
+    assert "Pressure_millibars" in answer.out
+    assert "rows hold 8.4 windows" in answer.out
+    assert "threshold of the score at a false-alarm budget of " in answer.out
+
+
+@pytest.mark.parametrize(
+    ("until", "reason"),
+    [
+        ("2013-01-20", "19 blocks; 20 are needed"),
+        ("2013-02-05", "6 windows are needed to tell drift from its own ways"),
+    ],
+)
+def test_a_history_that_is_too_short_gives_no_answer(perennial, home, until, reason):
+    """Exit code 1, how much is needed, and null for what is unknown."""
+    path = home / "use_cases" / "harbour_weather.yaml"
+    path.write_text(path.read_text().replace("until: 2013-03-01", f"until: {until}"), encoding="utf-8")
+
+    answer = perennial("use-case", "calibrate", "harbour_weather")
+    told = json.loads(perennial("use-case", "calibrate", "harbour_weather", "--json").out)
+
     assert answer.code == 1
-    assert "are needed to tell" in answer.out
+    assert reason in answer.out
+    assert told["threshold"] is None
+    assert {column["threshold"] for column in told["columns"]} == {None}
+    assert reason in told["undecidable"][0]
 
 
 def test_a_name_that_does_not_exist_is_told_with_those_that_do(perennial):

@@ -12,8 +12,9 @@ from ml.records.measure import Window
 from ml.records.release import ReleaseOutcome
 from ml.registry.manifest import MODEL, read_manifest
 from ml.settings import settings
+from ml.simulation.backtest import run_backtest
 from ml.simulation.replay import Client, replay
-from ml.training.history import load_stream
+from ml.training.history import load_history, load_stream
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
 
@@ -98,49 +99,75 @@ def test_a_finished_request_is_not_answered_twice(dagbag, bench):
     bench.control.release_lease(f"retrain/{NAME}", "somebody else")
 
 
-def test_drift_within_the_cool_down_alerts_a_person(dagbag, bench):
-    """Branch alert: the first live week differs, one week after training; a message is in the mailbox."""
+def test_a_week_with_nothing_to_gain_waits(dagbag, bench):
+    """Branch wait; profiles of its days are kept, and the same window again gives the same verdict and no new one."""
     end = FIRST + timedelta(days=7)
-    send_week(bench, end)
-
-    finished, states = run(dagbag, "monitor", conf_as_of(end))
-
-    assert finished.state == "success"
-    assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
-    kept = bench.lake.read_profile(Window(start=FIRST, end=end), model_version=1)
-    assert kept.n == len(bench.lake.answered(Window(start=FIRST, end=end))) > 450
-    messages = list((settings().var / "mailbox").glob("*.eml"))
-    assert len(messages) == 1
-    assert "drift" in messages[0].read_text()
-
-
-def test_a_week_like_the_training_data_waits(dagbag, bench):
-    """Branch wait; the same window again gives the same verdict and decides nothing new."""
-    end = FIRST + timedelta(days=14)
     send_week(bench, end)
 
     _, states = run(dagbag, "monitor", conf_as_of(end))
     assert (states["wait"], states["alert"], states["retrain"]) == ("success", "skipped", "skipped")
+    days = Window(start=FIRST, end=end).pieces(timedelta(days=1))
+    kept = [bench.lake.read_profile(day, model_version=1) for day in days]
+    assert sum(day.n for day in kept) == len(bench.lake.answered(Window(start=FIRST, end=end))) > 450
     before = bench.control.history(NAME, "monitor")
 
     run(dagbag, "monitor", conf_as_of(end))
 
     assert bench.control.history(NAME, "monitor") == before
     decision = MonitorDecision.model_validate_json(before[0].payload)
+    assert decision.check.verdict == "no_drift"
     assert decision.check.score < decision.check.threshold
-    assert decision.labelled > 900
+    assert not decision.worth.proven
+    assert decision.labelled > 450
 
 
-def test_drift_after_the_cool_down_asks_for_a_retraining(dagbag, bench):
-    """Branch retrain: the asset's event carries the request, by the monitor, as of the window's end."""
+def test_avoidable_loss_asks_for_a_retraining(dagbag, bench):
+    """Branch retrain: winter's model costs more than it need in April; the request is by the monitor."""
     end = datetime(2013, 4, 19, tzinfo=UTC)
-    send_week(bench, end, days=35)
+    send_week(bench, end, days=42)
 
     _, states = run(dagbag, "monitor", conf_as_of(end))
 
     assert (states["retrain"], states["alert"], states["wait"]) == ("success", "skipped", "skipped")
     decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
-    assert decision.check.score > decision.check.threshold
+    assert decision.triggers == ("performance",)
+    assert decision.worth.proven
+    assert decision.worth.avoided >= decision.worth.cost
+
+
+def test_every_check_is_in_mlflow(bench):
+    """Numbers over event time on one run, and a page per check."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(settings().mlflow_url)
+    experiment = client.get_experiment_by_name(NAME).experiment_id
+    (monitor,) = client.search_runs([experiment], "attributes.run_name = 'monitor'")
+    scores = client.get_metric_history(monitor.info.run_id, "drift/score")
+
+    moments = [datetime.fromtimestamp(point.timestamp / 1000, UTC) for point in scores]
+    assert moments == [FIRST + timedelta(days=7), datetime(2013, 4, 19, tzinfo=UTC)]
+    pages = [file.path for file in client.list_artifacts(monitor.info.run_id, "checks")]
+    assert pages == ["checks/20130308T000000Z.html", "checks/20130419T000000Z.html"]
+
+
+def test_a_backtest_decides_as_the_dags_did(bench):
+    """The same data, on the virtual clock: the same actions for the same reasons."""
+    use_case = bench.use_case
+    whole = use_case.training.history.model_copy(update={"until": datetime(2013, 4, 21, tzinfo=UTC)})
+    training = use_case.training.model_copy(update={"history": whole})
+    rows, _ = load_history(use_case.model_copy(update={"training": training}), settings().home)
+
+    found = run_backtest(use_case, rows, start=FIRST, grid=False, show=lambda *_: None)
+
+    shipped = next(policy for policy in found.policies if policy.kind == "ours")
+    virtual = {decision.as_of: decision for decision in shipped.decisions}
+    for stored in bench.control.history(NAME, "monitor"):
+        live = MonitorDecision.model_validate_json(stored.payload)
+        told = virtual[live.as_of]
+        assert told.retrain == (live.action == "retrain")
+        assert told.verdict == live.check.verdict
+        assert (told.drift_score, told.threshold) == pytest.approx((live.check.score, live.check.threshold), abs=0.02)
+        assert told.avoidable == pytest.approx(live.worth.reducible.value, abs=1e-4)
 
 
 def test_a_challenger_that_wins_is_released_under_its_own_digest(dagbag, bench):
@@ -182,6 +209,20 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     rejected = bench.registry.version(NAME, 3)
     assert rejected.tags["decision"] == "rejected"
     assert "beats" in rejected.description
+
+
+def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench):
+    """Branch alert: there is loss to avoid again, one week after the last retraining; a message is in the mailbox."""
+    end = datetime(2013, 5, 10, tzinfo=UTC)
+    send_week(bench, end)
+
+    finished, states = run(dagbag, "monitor", conf_as_of(end))
+
+    assert finished.state == "success"
+    assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
+    messages = list((settings().var / "mailbox").glob("*.eml"))
+    assert len(messages) == 1
+    assert "cool-down" in messages[0].read_text()
 
 
 def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):

@@ -28,7 +28,7 @@ def use_case() -> UseCase:
             },
             "target": {"column": "late", "classes": {"0": "on time", "1": "late"}},
             "training": {"history": {"file": "ferry.csv"}},
-            "monitoring": {"threshold": 0.5, "window": "1d", "minimum_rows": 10},
+            "monitoring": {"window": "1d", "minimum_rows": 10},
         }
     )
 

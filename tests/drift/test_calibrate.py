@@ -1,148 +1,148 @@
-"""Calibration: what the reference's own windows say, and that a stated budget is kept."""
+"""Calibration: honest about what it cannot tell, repeatable, and one budget for everything."""
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from ml.drift.calibrate import MINIMUM_BLOCKS, calibrate_threshold, score_blocks
-from ml.drift.detect import check_drift
+from ml.drift.calibrate import (
+    MINIMUM_BLOCKS,
+    MINIMUM_WINDOWS,
+    SEED,
+    DriftRule,
+    calibrate,
+    calibrated_limits,
+    live_blocks,
+    rule_of,
+)
 from ml.drift.profile import build_profile
-from ml.drift.reference import build_reference
-from ml.drift.statistics import STATISTICS, find_statistic
-from ml.errors import DataError
-from ml.records.measure import Window
-from ml.use_case import UseCase
+from ml.drift.reference import ReferenceBuilder, times_of
+from ml.errors import DataError, InputError
+from ml.records.profile import ReferenceProfile
 
-START = datetime(2013, 1, 1, tzinfo=UTC)
-BUDGET = 0.05
+RULE = DriftRule()
 
 
-def made_of(columns: str) -> UseCase:
-    """Number columns, windows of a week."""
-    return UseCase.model_validate(
-        {
-            "name": "sea",
-            "task": "binary_classification",
-            "time_column": "time",
-            "features": {name: {"type": "number"} for name in columns},
-            "target": {"column": "y", "classes": {"0": "calm", "1": "rough"}},
-            "training": {"history": {"file": "sea.csv"}},
-            "monitoring": {"threshold": 1.0, "window": "7d", "minimum_rows": 10, "false_alarm_budget": BUDGET},
-        }
-    )
+def series(n: int, correlation: float, rng: np.random.Generator) -> np.ndarray:
+    """A stationary AR(1) series."""
+    found = np.zeros(n)
+    for i, shock in enumerate(rng.normal(size=n) * np.sqrt(1 - correlation**2)):
+        found[i] = correlation * found[i - 1] + shock
+    return found
 
 
-@pytest.fixture(scope="module")
-def four_numbers() -> UseCase:
-    """Four number columns, windows of a week."""
-    return made_of("abcd")
+def reference(hours: int, correlation: float = 0.0, columns: int = 3, *, timed: bool = True) -> ReferenceProfile:
+    """Hourly columns in blocks of a day, or in runs of 24 rows."""
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({f"x{i}": series(hours, correlation, rng) for i in range(columns)})
+    kinds = dict.fromkeys(frame.columns, "number")
+    builder = ReferenceBuilder(kinds, build_profile(frame, kinds), block=timedelta(days=1) if timed else None, run=24)
+    builder.add(frame, times_of(pd.date_range("2024-01-01", periods=hours, freq="h")) if timed else None)
+    return builder.build()
 
 
-def stationary(weeks: int, *, rng: np.random.Generator, columns: str = "abcd", daily: float = 0.5) -> pd.DataFrame:
-    """Hourly rows of unit variance that never change their law: the share ``daily`` of it is one level per day."""
-    n = weeks * 7 * 24
-    day = np.arange(n) // 24
-    values = {
-        name: np.sqrt(daily) * rng.normal(size=weeks * 7)[day] + np.sqrt(1 - daily) * rng.normal(size=n)
-        for name in columns
-    }
-    return pd.DataFrame({"event_time": pd.date_range(START, periods=n, freq="h"), **values})
+def found(of: ReferenceProfile, rule: DriftRule = RULE, *, rows: int = 168, blocks: int = 7):
+    """Calibration with the seed that checks use."""
+    return calibrate(of, rule, rows=rows, blocks=blocks, rng=np.random.default_rng(SEED))
 
 
-def live_score(reference, rows: pd.DataFrame, use_case: UseCase, statistic: str) -> float:
-    """Score of a week against a reference, through the same steps as in production."""
-    window = Window(start=START, end=START + use_case.monitoring.window)
-    monitoring = use_case.monitoring.model_copy(update={"statistic": statistic})
-    chosen = use_case.model_copy(update={"monitoring": monitoring})
-    live = build_profile(rows, chosen, window=window, edges=reference.whole)
-    return check_drift(reference, live, use_case=chosen, window=window, model_version=1).score
+def test_the_same_reference_gives_the_same_threshold():
+    """A rerun of a check gives the same verdict."""
+    assert found(reference(2000)) == found(reference(2000))
 
 
-def test_a_block_is_never_compared_with_itself(four_numbers, rng):
-    """Each score is that of the block's rows against all other rows, profiled from scratch on the same bins."""
-    rows = stationary(9, rng=rng)
-    reference = build_reference(rows, four_numbers, fingerprint="f")
-    distance = find_statistic("psi").distance
+def test_a_smaller_budget_gives_a_higher_threshold():
+    """One rare alarm costs power."""
+    thresholds = [
+        found(reference(3000), replace(RULE, false_alarm_budget=b)).threshold for b in (0.2, 0.05, 0.01, 0.001)
+    ]
 
-    for i, score in enumerate(score_blocks(reference, statistic="psi")):
-        inside = rows.index // 168 == i
-        rest, block = (
-            build_profile(rows[chosen], four_numbers, window=None, edges=reference.whole).columns
-            for chosen in (~inside, inside)
-        )
-        assert score == pytest.approx(np.mean([distance(rest[name], block[name]) for name in "abcd"]), rel=1e-12)
+    assert thresholds == sorted(set(thresholds))
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_the_threshold_is_the_linear_quantile_of_the_scores(four_numbers, rng, statistic):
-    """Between the order statistics, as NumPy's default does; a smaller budget gives a higher threshold."""
-    reference = build_reference(stationary(12, rng=rng), four_numbers, fingerprint="f")
-    scores = sorted(score_blocks(reference, statistic=statistic))
+def test_more_columns_give_a_higher_threshold():
+    """The budget is for the whole check, so each column gets less of it."""
+    few, many = (found(reference(3000, columns=n)).threshold for n in (1, 20))
 
-    found = {
-        budget: calibrate_threshold(reference, statistic=statistic, false_alarm_budget=budget)
-        for budget in (0.01, 0.05, 0.5)
-    }
-
-    position = 0.95 * 11
-    by_hand = scores[10] + (position - 10) * (scores[11] - scores[10])
-    assert found[0.05] == pytest.approx(by_hand, rel=1e-12)
-    assert found[0.01] > found[0.05] > found[0.5]
+    assert many > few + 0.5
 
 
-def test_fewer_blocks_than_needed_give_no_threshold(four_numbers, rng):
-    """Seven weeks say nothing by themselves; whoever wants it all the same must say so."""
-    reference = build_reference(stationary(7, rng=rng), four_numbers, fingerprint="f")
+def test_asking_for_two_alarms_of_three_gives_a_lower_threshold():
+    """Persistence is part of the calibration, so single checks may be more sensitive."""
+    once, twice = (found(reference(3000), replace(RULE, alarms=a, of=o)).threshold for a, o in ((1, 1), (2, 3)))
 
-    assert len(reference.blocks) == 7 < MINIMUM_BLOCKS
-    assert calibrate_threshold(reference, statistic="psi", false_alarm_budget=BUDGET) is None
-    assert calibrate_threshold(reference, statistic="psi", false_alarm_budget=BUDGET, minimum_blocks=7) > 0
+    assert twice < once
 
 
-def test_a_block_that_is_no_part_of_the_whole_is_refused(four_numbers, rng):
-    """More rows in a block than in the whole, or other bins: the file was put together wrongly."""
-    small = build_reference(stationary(1, rng=rng), four_numbers, fingerprint="f")
-    large = build_reference(stationary(9, rng=rng), four_numbers, fingerprint="f")
-    twice = small.model_copy(
-        update={"blocks": (build_profile(stationary(3, rng=rng), four_numbers, window=None, edges=small.whole),)}
-    )
+def test_fewer_live_rows_widen_what_is_usual():
+    """A thin window is noisier: the same distance means less."""
+    thin, full = (found(reference(3000), rows=n) for n in (30, 168))
+    usual = [u for c in (thin, full) for n, s, u, _ in calibrated_limits(c) if (n, s) == ("x0", "psi")]
 
-    with pytest.raises(DataError, match="other bins"):
-        score_blocks(small.model_copy(update={"blocks": large.blocks}), statistic="psi")
-    with pytest.raises(DataError, match="rows that the reference lacks"):
-        score_blocks(twice, statistic="psi")
+    assert usual[0] > 2 * usual[1]
 
 
-@pytest.mark.slow
-def test_on_stationary_data_alarms_come_at_their_budget_and_shifts_are_found():
-    """200 worlds of 40 weeks and one new week each, twelve columns with a level of its own per day.
+def test_memory_is_found_where_it_is():
+    """Independent hours have none; hours at 0.98 remember days, as their sum of correlations says."""
+    assert found(reference(6000)).memory == 1.0
+    expected = 0.5 * 98 / 24  # the integrated time of AR(1), (1 + r) / (1 - r) hours, in days: 4.1
+    assert expected < found(reference(6000, 0.98)).memory < 12
 
-    The calibrated threshold alarms near its 5 %, the usual rule nearly always, and half a sigma in all columns is
-    found. Near, not at: the 95 % quantile of 40 scores lies at the 38th of them, which a new week exceeds with
-    probability 2.95 / 41 = 7.2 % when all 41 are exchangeable.
-    """
-    rng = np.random.default_rng(7)
-    use_case = made_of("abcdefghijkl")
-    worlds, alarms, found, usual = 200, Counter(), Counter(), 0
-    for _ in range(worlds):
-        rows = stationary(41, rng=rng, columns="abcdefghijkl", daily=0.75)
-        past, new = rows[rows.index < 40 * 168], rows[rows.index >= 40 * 168]
-        shifted = new.assign(**{name: new[name] + 0.5 for name in use_case.features})
-        reference = build_reference(past, use_case, fingerprint="f")
-        for statistic in STATISTICS:
-            threshold = calibrate_threshold(reference, statistic=statistic, false_alarm_budget=BUDGET)
-            alarms[statistic] += live_score(reference, new, use_case, statistic) > threshold
-            found[statistic] += live_score(reference, shifted, use_case, statistic) > threshold
-        usual += live_score(reference, new, use_case, "psi") > 0.2
 
-    for statistic in STATISTICS:
-        interval = stats.binomtest(alarms[statistic], worlds).proportion_ci(0.95)
-        assert interval.low <= 0.072 <= interval.high, f"{statistic}: {alarms[statistic]} false alarms"
-        assert found[statistic] / worlds > 0.8, f"{statistic}: {found[statistic]} shifts found"
-    assert usual / worlds > 0.9
+def test_too_few_blocks_are_refused_with_the_number():
+    """Nothing can be said of what a source does by itself."""
+    answer = found(reference(24 * (MINIMUM_BLOCKS - 1)))
+
+    assert answer.threshold is None
+    assert f"{MINIMUM_BLOCKS - 1} blocks; {MINIMUM_BLOCKS} are needed" in answer.refusal
+
+
+def test_memory_without_enough_windows_is_refused_with_the_reason():
+    """Resampling cannot make up for weeks that were never seen."""
+    answer = found(reference(24 * 7 * 5 + 24 * 10, 0.95), blocks=14, rows=336)
+
+    assert answer.threshold is None
+    assert answer.windows < MINIMUM_WINDOWS
+    assert f"{MINIMUM_WINDOWS} windows are needed" in answer.refusal
+
+
+def test_without_memory_a_short_reference_is_enough():
+    """Files whose rows do not hang together may be compared with files of any length."""
+    answer = found(reference(24 * 120, timed=False), rows=24 * 240, blocks=240)
+
+    assert answer.refusal == ""
+    assert answer.threshold is not None
+
+
+def test_limits_are_told_in_the_statistics_own_unit():
+    """The usual value is below the one that alarms, and both are within the range."""
+    for name, statistic, usual, limit in calibrated_limits(found(reference(3000))):
+        assert name in {"x0", "x1", "x2"}
+        assert 0 <= usual < limit
+        assert statistic != "kolmogorov_smirnov" or limit < 1
+
+
+def test_live_blocks_follow_the_references_own_gaps():
+    """A window of a week in a source that sleeps on Sundays has six."""
+    whole = reference(24 * 28)
+    sundays = tuple(p for p in whole.positions if p % 7 != 6)
+    gaps = whole.model_copy(update={"positions": sundays})
+
+    assert live_blocks(whole, timedelta(days=7)) == 7
+    assert live_blocks(gaps, timedelta(days=7)) == 6
+    with pytest.raises(DataError, match="no event times"):
+        live_blocks(reference(500, timed=False), timedelta(days=1))
+
+
+def test_the_rule_of_a_use_case_is_what_its_file_says(use_case):
+    """And an unknown statistic is refused."""
+    rule = rule_of(use_case)
+
+    assert rule.false_alarm_budget == use_case.monitoring.false_alarm_budget
+    assert rule.minimum_rows == 10
+    with pytest.raises(InputError, match="unknown statistic"):
+        _ = DriftRule(statistics=("chi2",)).found

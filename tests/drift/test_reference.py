@@ -1,4 +1,4 @@
-"""Reference profiles: the whole, and its windows from the newest backwards."""
+"""The reference profile: its blocks add up to the whole, are few enough, and come back from a file."""
 
 from __future__ import annotations
 
@@ -8,112 +8,133 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.drift.profile import build_profile, merge_profiles
-from ml.drift.reference import build_reference
+from ml.drift.columns import kinds_of
+from ml.drift.profile import build_profile, counts_of
+from ml.drift.reference import MAXIMUM_BLOCKS, ReferenceBuilder, build_reference, times_of
 from ml.errors import DataError
-from ml.records.profile import ReferenceProfile
+from ml.records.profile import BlockCounts, ReferenceProfile
 
-START = datetime(2013, 1, 1, tzinfo=UTC)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+KINDS = {"x": "number", "c": "category"}
 
 
-def hourly(hours: int, *, rng: np.random.Generator) -> pd.DataFrame:
-    """One row an hour from START on."""
-    return pd.DataFrame(
+def rows(n: int, rng: np.random.Generator, *, every: str = "h") -> pd.DataFrame:
+    """A number, a category, and times."""
+    times = pd.date_range(START, periods=n, freq=every)
+    return pd.DataFrame({"x": rng.normal(size=n), "c": rng.choice(["a", "b", "c"], n), "event_time": times})
+
+
+def build(frame: pd.DataFrame, block: timedelta | None, run: int = 1, **options) -> ReferenceProfile:
+    """Reference of a frame in one piece."""
+    builder = ReferenceBuilder(KINDS, build_profile(frame, KINDS), block=block, run=run)
+    builder.add(frame, times_of(frame["event_time"]) if block else None)
+    return builder.build(**options)
+
+
+@pytest.mark.parametrize("block", [timedelta(days=1), timedelta(hours=6), None])
+def test_blocks_add_up_to_the_whole(rng, block):
+    """Of every column, by time and by runs of rows."""
+    found = build(rows(500, rng), block, run=17)
+
+    assert sum(found.rows) == found.whole.n == 500
+    for name, column in found.whole.columns.items():
+        np.testing.assert_array_equal(found.counts[name].unpack().sum(axis=0), counts_of(column))
+
+
+def test_a_block_holds_the_rows_of_its_day(rng):
+    """Counted by pandas."""
+    frame = rows(240, rng).iloc[5:]
+    found = build(frame, timedelta(days=1))
+
+    assert list(found.rows) == frame.groupby(frame["event_time"].dt.floor("D")).size().tolist()
+    assert found.first == START
+    assert found.positions == tuple(range(10))
+
+
+def test_days_without_rows_are_no_blocks(rng):
+    """A source that sleeps on Sundays has six blocks a week."""
+    frame = rows(24 * 21, rng)
+    found = build(frame[frame["event_time"].dt.day_of_week != 6], timedelta(days=1))
+
+    assert len(found.rows) == 18
+    assert 6 not in found.positions
+
+
+def test_too_many_blocks_are_joined_within_the_window(rng):
+    """Seven years of days become weeks, which make whole windows; the newest are kept when that is not enough."""
+    frame = rows(7 * 365, rng, every="D")
+    found = build(frame, timedelta(days=1), window=timedelta(days=7))
+
+    assert found.block == 7 * 86400
+    assert len(found.rows) <= MAXIMUM_BLOCKS
+    ten = build(rows(20 * 365, rng, every="D"), timedelta(days=1), window=timedelta(days=7))
+    assert len(ten.rows) == MAXIMUM_BLOCKS
+    assert ten.whole.n == 20 * 365
+
+
+def test_rows_may_come_in_any_number_of_pieces(rng):
+    """And in any order of time, within rounding of the moments."""
+    frame = rows(1000, rng)
+    builder = ReferenceBuilder(KINDS, build_profile(frame, KINDS), block=timedelta(days=1))
+    for part in (frame[600:], frame[:100], frame[100:600]):
+        builder.add(part, times_of(part["event_time"]))
+    pieces, whole = builder.build(), build(frame, timedelta(days=1))
+
+    assert (pieces.rows, pieces.positions, pieces.counts) == (whole.rows, whole.positions, whole.counts)
+    assert pieces.whole.columns["x"].m2 == pytest.approx(whole.whole.columns["x"].m2)
+
+
+def test_a_row_without_time_is_refused(use_case, rng):
+    """It belongs to no block; so does a frame without rows."""
+    frame = rows(50, rng)
+    frame.loc[3, "event_time"] = pd.NaT
+    with pytest.raises(DataError, match="each with an event time"):
+        build(frame, timedelta(days=1))
+    with pytest.raises(DataError, match="each with an event time"):
+        build_reference(frame.iloc[:0], use_case, fingerprint="")
+
+
+def test_a_use_cases_reference_is_calibrated_for_its_windows(use_case, rng):
+    """Rows and blocks of the stored calibration are those of a usual window."""
+    frame = pd.DataFrame(
         {
-            "event_time": pd.date_range(START, periods=hours, freq="h"),
-            "wind": rng.normal(size=hours),
-            "holiday": rng.integers(0, 2, size=hours).astype(float),
-            "pier": rng.choice(["A", "B"], size=hours),
+            "wind": rng.normal(size=960),
+            "holiday": rng.integers(0, 2, 960),
+            "pier": rng.choice(["a", "b"], 960),
+            "event_time": pd.date_range(START, periods=960, freq="h"),
         }
     )
+    found = build_reference(frame, use_case, fingerprint="f", influence={"wind": 0.2})
+
+    assert (found.calibration.blocks, found.calibration.rows) == (1, 24)
+    assert set(found.counts) == set(kinds_of(use_case))
+    assert found.influence == {"wind": 0.2}
 
 
-def test_blocks_are_windows_from_the_newest_backwards(use_case, rng):
-    """Three days and five hours: three whole days that end with the newest hour, the five hours in no block."""
-    reference = build_reference(hourly(77, rng=rng), use_case, fingerprint="f")
+def test_it_comes_back_from_a_file_and_is_small(tmp_path, rng):
+    """Twenty columns in two hundred blocks within 500 kB; a window's profile within 64 kB."""
+    kinds = {f"x{i:02}": "number" for i in range(14)} | {f"c{i}": "category" for i in range(6)}
+    n = 200_000
+    frame = pd.DataFrame(
+        {
+            name: rng.normal(size=n) if kind == "number" else rng.choice(list("abcdefgh"), n)
+            for name, kind in kinds.items()
+        }
+    )
+    builder = ReferenceBuilder(kinds, build_profile(frame, kinds), block=None, run=n // 200)
+    builder.add(frame)
+    found = builder.build()
 
-    starts = [block.window.start for block in reference.blocks]
-    assert starts == [START + timedelta(hours=5 + 24 * day) for day in range(3)]
-    assert [block.n for block in reference.blocks] == [24, 24, 24]
-    assert reference.whole.n == 77
-    assert (reference.whole.window.start, reference.whole.window.end) == (START, START + timedelta(hours=77))
-    assert reference.fingerprint == "f"
+    path = found.write(tmp_path / "reference.json")
 
-
-def test_a_history_of_whole_windows_loses_none(use_case, rng):
-    """Two days of hourly rows are two blocks, although the newest row is 47 hours after the oldest."""
-    assert [block.n for block in build_reference(hourly(48, rng=rng), use_case, fingerprint="f").blocks] == [24, 24]
-    assert [block.n for block in build_reference(hourly(47, rng=rng), use_case, fingerprint="f").blocks] == [24]
-
-
-def test_blocks_on_the_bins_of_the_whole_add_up_to_it(use_case, rng):
-    """Merged, they are the whole when no row is left over."""
-    reference = build_reference(hourly(72, rng=rng), use_case, fingerprint="f")
-    merged = merge_profiles(merge_profiles(*reference.blocks[:2]), reference.blocks[2])
-
-    assert merged.n == reference.whole.n
-    for name, column in reference.whole.columns.items():
-        assert merged.columns[name].counts == column.counts
+    assert ReferenceProfile.read(path) == found
+    assert path.stat().st_size <= 500_000
+    assert len(found.whole.model_dump_json()) <= 64_000
 
 
-def test_sparse_blocks_are_left_out(use_case, rng):
-    """The second of three days lost its rows but nine; ten are needed."""
-    rows = hourly(72, rng=rng)
-    rows = rows[(rows.index < 24) | (rows.index >= 48) | (rows.index % 24 < 9)]
-
-    reference = build_reference(rows, use_case, fingerprint="f")
-
-    assert [block.n for block in reference.blocks] == [24, 24]
-    assert reference.whole.n == 57
-
-
-def test_the_order_of_rows_does_not_matter(use_case, rng):
-    """A reference is about content."""
-    rows = hourly(72, rng=rng)
-
-    shuffled = build_reference(rows.sample(frac=1.0, random_state=1), use_case, fingerprint="f")
-
-    first = build_reference(rows, use_case, fingerprint="f")
-    assert [block.columns["wind"].counts for block in shuffled.blocks] == [
-        block.columns["wind"].counts for block in first.blocks
-    ]
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_one_row_is_a_reference_without_blocks_and_none_is_an_error(use_case, rng, rows):
-    """A single row has no spacing and no block, and a profile all the same."""
-    frame = hourly(1, rng=rng).iloc[:rows]
-    if rows:
-        reference = build_reference(frame, use_case, fingerprint="f")
-        assert (reference.whole.n, reference.blocks) == (1, ())
-    else:
-        with pytest.raises(DataError, match=r"reference needs rows.*got: 0 rows"):
-            build_reference(frame, use_case, fingerprint="f")
-
-
-def test_rows_without_time_are_refused(use_case, rng):
-    """They belong to no window."""
-    rows = hourly(30, rng=rng)
-    for broken in (rows.drop(columns="event_time"), rows.assign(event_time=rows["event_time"].where(rows.index != 3))):
-        with pytest.raises(DataError, match="each with an event time"):
-            build_reference(broken, use_case, fingerprint="f")
-
-
-def test_it_is_stored_and_read_back_unchanged(use_case, rng, tmp_path):
-    """Beside the champion, small: a live profile on the stored edges counts the same."""
-    rows = hourly(240, rng=rng)
-    reference = build_reference(rows, use_case, fingerprint="f")
-    stored = ReferenceProfile.read(reference.write(tmp_path / "reference_profile.json"))
-
-    assert stored == reference
-    live = build_profile(rows, use_case, window=None, edges=stored.whole)
-    assert live.columns == reference.whole.columns
-
-
-def test_times_in_any_resolution_and_zone_give_the_same_blocks(use_case, rng):
-    """Nanoseconds from a file, microseconds from the lake, local time from anywhere."""
-    rows = hourly(77, rng=rng)
-    expected = [block.window for block in build_reference(rows, use_case, fingerprint="f").blocks]
-    for times in (rows["event_time"].dt.as_unit("ns"), rows["event_time"].dt.tz_convert("America/New_York")):
-        found = build_reference(rows.assign(event_time=times), use_case, fingerprint="f")
-        assert [block.window for block in found.blocks] == expected
+def test_damaged_counts_are_told():
+    """Never counts of another shape."""
+    packed = BlockCounts.pack(np.ones((3, 4)))
+    for wrong in (packed.model_copy(update={"shape": (3, 5)}), packed.model_copy(update={"packed": "AAAA"})):
+        with pytest.raises(DataError, match="packed counts are damaged"):
+            wrong.unpack()

@@ -39,7 +39,7 @@ def use_case() -> UseCase:
                 "holdout": "7d",
                 "candidates": {"line": {"estimator": "logistic_regression"}},
             },
-            "monitoring": {"threshold": 0.5},
+            "monitoring": {},
         }
     )
 

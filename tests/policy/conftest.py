@@ -18,7 +18,7 @@ def use_case() -> UseCase:
             "features": {"wind": {"type": "number"}},
             "target": {"column": "late", "classes": {"0": "on time", "1": "late"}},
             "training": {"history": {"file": "ferry.csv"}},
-            "monitoring": {"threshold": 0.5},
+            "monitoring": {},
             "retraining": {"minimum_labelled": 300, "cool_down": "14d"},
         }
     )

@@ -1,9 +1,9 @@
-"""The realised loss of served answers: right, with an honest interval, and undefined where it is."""
+"""Losses of served answers, with labels and without: right, with honest intervals, and undefined where they are."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,10 @@ from scipy import stats
 from sklearn.metrics import log_loss
 
 from ml.errors import DataError
-from ml.policy.live import realised_loss
+from ml.policy.live import estimated_loss, gather_evidence, realised_loss, trust_estimates
+from ml.policy.reducible import reducible_loss
+from ml.records.decision import DriftCheck, MonitorDecision
+from ml.records.measure import Estimate, Window
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
 
@@ -129,3 +132,174 @@ def test_columns_that_are_not_there_are_named(use_case):
     """All of them."""
     with pytest.raises(DataError, match="where: p_1, label"):
         realised_loss(served([0.5], ["late"]).drop(columns=["p_1", "label"]), use_case)
+
+
+def test_what_answers_expect_of_themselves_by_hand(use_case):
+    """The entropy of 0.8 and of 0.5; for Brier 1 - 0.64 - 0.04 and 0.5. No label is looked at."""
+    rows = served([0.8, 0.5], ["late", "late"]).drop(columns="label")
+    entropy = -0.8 * math.log(0.8) - 0.2 * math.log(0.2)
+
+    assert estimated_loss(rows, use_case).value == pytest.approx((entropy + math.log(2)) / 2, rel=1e-12)
+    assert estimated_loss(rows, with_metric(use_case, "brier")).value == pytest.approx((0.32 + 0.5) / 2, rel=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_the_expected_loss_is_the_entropy_of_scipy(use_case, p):
+    """Certainty expects no loss, and nothing expects more than the logarithm of the number of classes."""
+    found = estimated_loss(served(p, ["late"] * len(p)), use_case)
+
+    expected = stats.entropy([[x, 1 - x] for x in p], axis=1).mean()
+    assert found.value == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    assert 0 <= found.value <= math.log(2) + 1e-12
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier"])
+def test_calibrated_answers_expect_what_they_get(use_case, metric):
+    """40,000 labels that fall as the answers say: both losses agree within four standard errors."""
+    rng = np.random.default_rng(8)
+    p = rng.uniform(0.02, 0.98, 40_000)
+    rows = served(list(p), list(np.where(rng.random(len(p)) < p, "late", "on time")), every="min")
+    chosen = with_metric(use_case, metric)
+
+    real, expected = realised_loss(rows, chosen), estimated_loss(rows, chosen)
+
+    assert real.value == pytest.approx(expected.value, abs=4 * 0.6 / math.sqrt(len(p)))
+
+
+def test_answers_that_are_too_sure_expect_too_little(use_case):
+    """Which is why an estimate is watched."""
+    rng = np.random.default_rng(8)
+    p = rng.choice([0.05, 0.95], 5_000)
+    truth = np.where(rng.random(len(p)) < 0.5 + (p - 0.5) / 2, "late", "on time")
+    rows = served(list(p), list(truth))
+
+    real, expected = realised_loss(rows, use_case), estimated_loss(rows, use_case)
+
+    assert expected.high < real.low
+
+
+def test_answers_without_probabilities_expect_nothing_and_are_counted(use_case):
+    """As for the realised loss; a missing column is named."""
+    found = estimated_loss(served([0.8, math.nan], ["late", "late"]), use_case)
+
+    assert found.n == 1
+    assert "1 rows without usable probabilities or class are left out" in found.detail
+    assert estimated_loss(served([], []), use_case).value is None
+    with pytest.raises(DataError, match="where: p_1"):
+        estimated_loss(served([0.5], ["late"]).drop(columns="p_1"), use_case)
+
+
+def interval(low: float, high: float) -> Estimate:
+    """An estimate in the middle of its interval."""
+    return Estimate(value=(low + high) / 2, n=500, low=low, high=high)
+
+
+HIT, MISS = (interval(0.1, 0.2), interval(0.2, 0.3)), (interval(0.1, 0.2), interval(0.21, 0.3))
+UNKNOWN = (interval(0.1, 0.2), Estimate(value=None, n=0))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "trusted"),
+    [
+        ([], None),
+        ([MISS] * 3, None),
+        ([HIT] * 3 + [UNKNOWN] * 9, None),
+        ([HIT] * 4, True),
+        ([HIT] * 3 + [MISS], True),
+        ([HIT] * 2 + [MISS] * 2, True),
+        ([HIT] + [MISS] * 3, False),
+        ([MISS] * 4, False),
+        ([HIT] * 10 + [MISS] * 2, True),
+        ([HIT] * 9 + [MISS] * 3, True),
+        ([HIT] * 8 + [MISS] * 4, False),
+        ([tuple(reversed(MISS))] * 4, False),
+    ],
+)
+def test_estimates_are_distrusted_when_they_miss_more_often_than_chance(pairs, trusted):
+    """Of 4 pairs 2 misses come by chance in 5.23 % of cases and 3 in 0.4 %; of 12, 3 come in 11 % and 4 in 2.6 %."""
+    assert trust_estimates(pairs) is trusted
+
+
+def test_honest_estimates_are_rarely_distrusted():
+    """1,000 times twelve intervals of one truth: probation in fewer than 5 % of them."""
+    rng = np.random.default_rng(4)
+    reach = stats.norm.ppf(0.95)
+
+    def once() -> bool | None:
+        drawn = rng.normal(size=(12, 2))
+        return trust_estimates([tuple(interval(x - reach, x + reach) for x in pair) for pair in drawn])
+
+    assert sum(once() is False for _ in range(1000)) < 50
+
+
+def decision(window: Window, estimated: Estimate | None, live: Estimate) -> MonitorDecision:
+    """An earlier decision, of which only the losses count."""
+    check = DriftCheck(
+        use_case="ferry",
+        window=window,
+        model_version=1,
+        score=1.0,
+        threshold=4.0,
+        false_alarm_budget=0.01,
+        n_reference=1000,
+        n_live=168,
+        columns=(),
+        verdict="no_drift",
+        reasons=("No drift.",),
+    )
+    return MonitorDecision(
+        key=f"ferry/{window.end}",
+        use_case="ferry",
+        as_of=window.end,
+        action="wait",
+        reasons=("No drift.",),
+        check=check,
+        live_loss=live,
+        estimated_loss=estimated,
+        labelled=0,
+    )
+
+
+def test_the_evidence_of_a_window(use_case):
+    """All labelled rows weigh the champion, whoever answered; the window's rows alone make its losses."""
+    rng = np.random.default_rng(2)
+    p = rng.uniform(0.1, 0.9, 21 * 24)
+    rows = served(list(p), list(np.where(rng.random(len(p)) < p, "late", "on time"))).assign(wind=p)
+    week = Window(start=START + timedelta(days=14), end=START + timedelta(days=21))
+    inside = rows[rows["event_time"] >= week.start]
+    useless = np.full((len(rows), 2), 0.5)
+
+    found = gather_evidence(rows, inside, useless, use_case=use_case, window=week)
+
+    assert (found.labelled, found.span) == (504, timedelta(days=21))
+    assert found.live_loss == realised_loss(inside, use_case)
+    assert found.estimated_loss == estimated_loss(inside, use_case)
+    assert found.estimate_trusted is None
+    assert found.reducible == reducible_loss(rows.assign(p_0=0.5, p_1=0.5), use_case)
+    assert found.reducible.low > 0 > reducible_loss(rows, use_case).low
+
+
+def test_the_evidence_remembers_whether_earlier_estimates_held(use_case):
+    """Twelve known pairs, newest first; what is older is forgotten, what had no estimate does not count."""
+    week = Window(start=START, end=START + timedelta(days=7))
+    none = served([], []).assign(wind=[])
+
+    def trusted(pairs: list[tuple[Estimate | None, Estimate]]) -> bool | None:
+        earlier = [decision(week, *pair) for pair in pairs]
+        empty = np.empty((0, 2))
+        return gather_evidence(none, none, empty, use_case=use_case, window=week, earlier=earlier).estimate_trusted
+
+    assert trusted([MISS] * 4) is False
+    assert trusted([HIT] * 12 + [MISS] * 12) is True
+    assert trusted([(None, MISS[1])] * 12 + [HIT] * 4) is True
+
+
+def test_evidence_of_no_rows_is_unknown_not_an_error(use_case):
+    """A window without labels is the rule, not the exception."""
+    week = Window(start=START, end=START + timedelta(days=7))
+    none = served([], []).assign(wind=[])
+
+    found = gather_evidence(none, none, np.empty((0, 2)), use_case=use_case, window=week)
+
+    assert (found.labelled, found.span) == (0, timedelta(0))
+    assert (found.reducible.value, found.live_loss.value, found.estimated_loss.value) == (None, None, None)

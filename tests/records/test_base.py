@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ import ml.records
 from ml.errors import DataError
 from ml.records.base import Record, as_utc, write_atomically
 from ml.records.measure import Estimate, Verdict, Window
-from ml.records.profile import CategoryProfile, NumberProfile, Profile, ReferenceProfile
+from ml.records.profile import BlockCounts, CategoryProfile, NumberProfile, Profile, ReferenceProfile
 from ml.records.release import GoldenRow
 
 MODULES = [import_module(f"ml.records.{module.name}") for module in pkgutil.iter_modules(ml.records.__path__)]
@@ -80,12 +81,14 @@ def test_nested_records_and_unions_come_back_as_their_own_types():
     whole = Profile(
         window=None, n=6, columns={"wind": number, "pier": CategoryProfile(counts={"A": 6}, other=0, missing=0)}
     )
-    reference = ReferenceProfile(use_case="ferry", whole=whole, blocks=(whole,), fingerprint="f")
+    counts = {"wind": BlockCounts.pack(np.array([[1, 2, 3]])), "pier": BlockCounts.pack(np.array([[6, 0, 0]]))}
+    reference = ReferenceProfile(whole=whole, positions=(0,), rows=(6,), counts=counts, fingerprint="f")
 
     found = ReferenceProfile.model_validate_json(reference.model_dump_json())
 
     assert found == reference
-    assert isinstance(found.blocks[0].columns["pier"], CategoryProfile)
+    assert isinstance(found.whole.columns["pier"], CategoryProfile)
+    np.testing.assert_array_equal(found.counts["wind"].unpack(), [[1.0, 2.0, 3.0]])
     assert found.whole.columns["wind"].edges == (0.1 + 0.2,)
 
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from ml.records.decision import CandidateResult, Choice, Parity, RetrainRequest, TrainingSet
 from ml.records.measure import Estimate, Verdict, Window
-from ml.records.profile import NumberProfile, Profile, ReferenceProfile
+from ml.records.profile import BlockCounts, NumberProfile, Profile, ReferenceProfile
 from ml.records.release import GoldenRow, Package
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
 from ml.registry.memory import MemoryRegistry
@@ -137,7 +137,15 @@ def write_package(folder: Path, use_case: UseCase = WEATHER, *, weight: float = 
     package.write(folder / PACKAGE)
     column = NumberProfile(edges=(0.0,), counts=(1, 2), missing=0, mean=0.5, m2=1.0, minimum=-1.0, maximum=2.0)
     whole = Profile(window=None, n=3, columns={"Humidity": column})
-    ReferenceProfile(use_case=use_case.name, whole=whole, blocks=(), fingerprint="f" * 64).write(folder / REFERENCE)
+    reference = ReferenceProfile(
+        use_case=use_case.name,
+        whole=whole,
+        positions=(0,),
+        rows=(3,),
+        counts={"Humidity": BlockCounts.pack(np.array([[1, 2, 0]]))},
+        fingerprint="f" * 64,
+    )
+    reference.write(folder / REFERENCE)
     return package
 
 

@@ -42,7 +42,6 @@ features:
   berth: {type: category}
 target: {column: late, classes: {"0": on time, "1": late}}
 training: {history: {file: data/quay.csv}}
-monitoring: {threshold: 0.2}
 """
 
 

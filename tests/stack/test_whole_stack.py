@@ -107,7 +107,7 @@ def test_an_interrupted_demo_says_that_it_goes_on(interrupted):
 
 
 def test_the_story_is_whole(story):
-    """A drift-triggered retraining was won and deployed, a week was rightly quiet, and no request failed."""
+    """A retraining that paid was won and deployed, a week was rightly quiet, and no request failed."""
     weeks = story["weeks"]
 
     assert story["beginning"] == "continued"
@@ -116,7 +116,7 @@ def test_the_story_is_whole(story):
     assert story["failed_requests"] == 0
     assert any(week["decision"] == "wait" and week["drift_score"] <= week["threshold"] for week in weeks)
     won = [week for week in weeks if week["deployed"]]
-    assert all(week["decision"] == "retrain" and week["drift_score"] > week["threshold"] for week in won)
+    assert all(week["decision"] == "retrain" for week in won)
     assert [week["model_version"] for week in weeks] == sorted(week["model_version"] for week in weeks)
     assert all(week["requests"] > 500 for week in weeks)
 

@@ -44,7 +44,7 @@ def ferry_use_case(features: tuple[str, ...] = tuple(FEATURES), classes: int = 2
             "maturity": "1h",
         },
         "training": {"history": {"file": "ferry.csv"}, "validation": "4d", "holdout": "3d"},
-        "monitoring": {"threshold": 0.5},
+        "monitoring": {},
         "gate": {"minimum_rows": 20},
         "retraining": {"minimum_labelled": 50},
     }

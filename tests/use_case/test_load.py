@@ -23,7 +23,7 @@ def minimal() -> dict[str, Any]:
         "features": {"wind": {"type": "number"}},
         "target": {"column": "late", "classes": {"0": "on time", "1": "late"}},
         "training": {"history": {"file": "data/ferry.csv"}},
-        "monitoring": {"threshold": 0.5},
+        "monitoring": {},
     }
 
 
@@ -67,8 +67,9 @@ def test_a_short_file_works_and_the_rest_has_defaults(tmp_path):
         ("monitorring", {}, "monitorring", "is not a known key"),
         ("monitoring.treshold", 1, "monitoring.treshold", "is not a known key"),
         ("features.wind.typ", "number", "features.wind.typ", "is not a known key"),
-        ("monitoring.threshold", "high", "monitoring.threshold", "got 'high'"),
-        ("monitoring.threshold", -1, "monitoring.threshold", "greater than 0, got -1"),
+        ("monitoring.false_alarm_budget", "high", "monitoring.false_alarm_budget", "got 'high'"),
+        ("monitoring.window", "36h", "monitoring", "whole number of blocks"),
+        ("monitoring.false_alarm_budget", -1, "monitoring.false_alarm_budget", "greater than 0, got -1"),
         ("monitoring.window", "7 moons", "monitoring.window", "unit of s, m, h, d or w, such as 7d; got '7 moons'"),
         ("features.wind.type", "text", "features.wind.type", "'number', 'category' or 'boolean', got 'text'"),
         ("features.wind.range", [5, 1], "features.wind", "range must be [lowest, highest], got [5.0, 1.0]"),
@@ -100,7 +101,7 @@ def test_each_kind_of_mistake_is_named_with_path_finding_and_what_is_allowed(tmp
     assert message in found[where]
 
 
-@pytest.mark.parametrize("key", ["name", "task", "time_column", "features", "target", "training", "monitoring"])
+@pytest.mark.parametrize("key", ["name", "task", "time_column", "features", "target", "training"])
 def test_each_required_key_is_asked_for(tmp_path, key):
     """By name."""
     content = minimal()
@@ -113,7 +114,7 @@ def test_all_mistakes_of_a_file_come_at_once(tmp_path):
     """Five in different sections: nobody mends a file one run at a time."""
     content = minimal()
     for path, value in {
-        "monitoring.threshold": "high",
+        "monitoring.false_alarm_budget": "high",
         "monitoring.window": 7,
         "features.wind.type": "text",
         "gate.levle": 0.05,
@@ -122,7 +123,8 @@ def test_all_mistakes_of_a_file_come_at_once(tmp_path):
         change(content, path, value)
 
     assert set(problems(tmp_path, content)) == {
-        *("monitoring.threshold", "monitoring.window", "features.wind.type", "gate.levle", "training.history.file")
+        *("monitoring.false_alarm_budget", "monitoring.window", "features.wind.type"),
+        *("gate.levle", "training.history.file"),
     }
 
 

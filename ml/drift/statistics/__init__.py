@@ -6,8 +6,16 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from ml.drift.statistics.base import Statistic
+from ml.drift.statistics.chi_square import CHI_SQUARE
+from ml.drift.statistics.hellinger import HELLINGER
 from ml.drift.statistics.jensen_shannon import JENSEN_SHANNON
+from ml.drift.statistics.kolmogorov_smirnov import KOLMOGOROV_SMIRNOV
+from ml.drift.statistics.missing_rate import MISSING_RATE
+from ml.drift.statistics.new_categories import NEW_CATEGORIES
 from ml.drift.statistics.psi import PSI
+from ml.drift.statistics.range_violation import RANGE_VIOLATION
+from ml.drift.statistics.total_variation import TOTAL_VARIATION
+from ml.drift.statistics.wasserstein import WASSERSTEIN
 from ml.errors import InputError
 
 __all__ = ["STATISTICS", "Statistic", "find_statistic", "register"]
@@ -29,7 +37,20 @@ def register(statistics: Iterable[Statistic]) -> Mapping[str, Statistic]:
     return MappingProxyType(found)
 
 
-STATISTICS = register((PSI, JENSEN_SHANNON))
+STATISTICS = register(
+    (
+        PSI,
+        JENSEN_SHANNON,
+        KOLMOGOROV_SMIRNOV,
+        WASSERSTEIN,
+        HELLINGER,
+        CHI_SQUARE,
+        TOTAL_VARIATION,
+        MISSING_RATE,
+        NEW_CATEGORIES,
+        RANGE_VIOLATION,
+    )
+)
 
 
 def find_statistic(name: str) -> Statistic:

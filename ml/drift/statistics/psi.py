@@ -6,47 +6,34 @@ import math
 
 import numpy as np
 
-from ml.drift.statistics.base import Statistic
-from ml.drift.statistics.shares import common_shares
-from ml.records.profile import ColumnProfile
+from ml.drift.statistics.base import Bins, Floats, Statistic, joined, smoothed_shares
 
 
-def population_stability_index(reference: ColumnProfile, live: ColumnProfile) -> float | None:
-    """Population stability index, ``sum((q - p) * log(q / p))`` over bins and missing; 0 is identical.
-
-    Parameters
-    ----------
-    reference, live
-        Columns counted on the same bins.
+def population_stability_index(reference: Floats, live: Floats, bins: Bins) -> Floats:
+    """Population stability index, ``sum((q - p) * log(q / p))`` over about ten bins and missing; 0 is identical.
 
     Returns
     -------
-    float or None
-        In ``[0, inf)``, symmetric; None when one of the columns has no rows.
-
-    Raises
-    ------
-    DataError
-        The columns were counted on different bins.
+    ndarray of shape (...)
+        In ``[0, inf)``, symmetric.
 
     Examples
     --------
-    >>> from ml.records.profile import CategoryProfile
-    >>> column = CategoryProfile(counts={"fog": 10, "sun": 30}, other=0, missing=0)
-    >>> population_stability_index(column, column)
+    >>> bins = Bins("category", np.empty(0), 0.0, np.arange(3))
+    >>> float(population_stability_index(np.array([10.0, 30, 0]), np.array([10.0, 30, 0]), bins))
     0.0
     """
-    shares = common_shares(reference, live)
-    if shares is None:
-        return None
-    p, q = shares
-    return max(float(np.sum((q - p) * np.log(q / p))), 0.0)
+    p, q = smoothed_shares(joined(reference, bins)), smoothed_shares(joined(live, bins))
+    return np.maximum(np.sum((q - p) * np.log(q / p), axis=-1), 0.0)
 
 
 PSI = Statistic(
     name="psi",
+    title="Population stability index",
+    kinds=frozenset({"number", "category"}),
     range=(0.0, math.inf),
     direction="higher_is_further",
+    minimum_rows=1,
     reference="Kullback and Leibler (1951), On information and sufficiency, eq. 2.6: the divergence J",
     distance=population_stability_index,
 )

@@ -1,0 +1,233 @@
+"""``perennial profile`` and ``perennial drift``: files or profiles against each other, with or without a use case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ml.cli.options import Json
+from ml.cli.output import print_json, progress_bar, stdout
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from ml.drift.files import Advance, DataFiles
+    from ml.records.decision import DriftCheck
+    from ml.records.profile import Profile, ReferenceProfile
+    from ml.use_case import UseCase
+
+UseCaseFile = Annotated[str | None, typer.Option("--use-case", help="Name or file: its columns, time and budget.")]
+TimeColumn = Annotated[str | None, typer.Option(help="Event time; default: the only column of times.")]
+Block = Annotated[str | None, typer.Option(help="Length of a block of event time, such as 1d; default: by the data.")]
+
+
+def profile(
+    files: Annotated[list[Path], typer.Argument(help="Parquet or CSV files, a folder of them, or a Delta table.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write.")],
+    like: Annotated[
+        Path | None, typer.Option(help="Profile whose bins are used, so that both can be compared.")
+    ] = None,
+    use_case: UseCaseFile = None,
+    time_column: TimeColumn = None,
+    block: Block = None,
+    as_json: Json = False,
+) -> None:
+    """Make the profile of files in one pass: counts, moments, histograms, and how blocks of rows differ.
+
+    Example: perennial profile january.parquet -o january.json
+    """
+    from ml.drift.files import profile_files
+
+    found = _use_case(use_case)
+    data = _open(files, found, time_column)
+    edges = _read_profile(like).whole if like is not None else None
+    with progress_bar("profiling") as show:
+        made = profile_files(
+            data, edges=edges, block=_duration(block, found), advance=_advance(data, show, "profiling", 0.0, 1.0)
+        )
+    made = made.model_copy(update={"use_case": found.name if found else None})
+    made.write(output)
+    size = output.stat().st_size
+    answer = {
+        "file": str(output),
+        "rows": made.whole.n,
+        "blocks": len(made.rows),
+        "bytes": size,
+        "columns": {name: column.kind for name, column in made.whole.columns.items()},
+    }
+    if as_json:
+        print_json(answer)
+        return
+    stdout.print(
+        f"{output}: {made.whole.n:,} rows of {len(made.whole.columns)} columns in {len(made.rows)} blocks, "
+        f"{size:,} bytes",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def drift(
+    reference: Annotated[Path, typer.Option(help="What was normal: data or a profile.")],
+    live: Annotated[Path, typer.Option(help="What is looked at: data, or a profile made --like the reference.")],
+    use_case: UseCaseFile = None,
+    time_column: TimeColumn = None,
+    block: Block = None,
+    budget: Annotated[float | None, typer.Option(help="Share of checks without drift that may alarm.")] = None,
+    statistic: Annotated[list[str] | None, typer.Option(help="Use these instead; may be repeated.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a self-contained report here.")] = None,
+    fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit code 1 on drift.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether live data differs from a reference beyond what the reference does by itself.
+
+    Exit code 0 whatever is found, unless --fail-on-drift is given; 2 when a file cannot be read.
+
+    Example: perennial drift --reference january.parquet --live july.parquet --html report.html
+    """
+    from ml.drift.detect import check_drift
+    from ml.drift.report import draw_report
+    from ml.records.base import write_atomically
+
+    found = _use_case(use_case)
+    rule = _rule(found, budget, statistic)
+    with progress_bar("reading") as show:
+        first = _reference(reference, found, time_column, _duration(block, found), show)
+        second = _live(live, first, found, time_column, show)
+        show("comparing", 0.95)
+        check = check_drift(first, second, rule)
+        if html is not None:
+            write_atomically(html, draw_report(check, first.whole, second).encode())
+    if as_json:
+        print_json(_answer(check, first, html))
+    else:
+        _print(check, first, html)
+    raise typer.Exit(1 if fail_on_drift and check.verdict == "drift" else 0)
+
+
+def _answer(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -> dict[str, Any]:
+    reasons = list(check.reasons)
+    return {
+        "drifted": {"drift": True, "no_drift": False, "undecidable": None}[check.verdict],
+        "verdict": check.verdict,
+        "score": check.score,
+        "threshold": check.threshold,
+        "false_alarm_budget": check.false_alarm_budget,
+        "n_reference": check.n_reference,
+        "n_live": check.n_live,
+        "reference_windows": check.reference_windows,
+        "memory": check.memory,
+        "schema": {name: column.kind for name, column in reference.whole.columns.items()},
+        "columns": [column.model_dump(mode="json", exclude={"format"}) for column in check.columns],
+        "undecidable": reasons if check.verdict == "undecidable" else [],
+        "reasons": reasons,
+        "html": str(html) if html else None,
+    }
+
+
+def _print(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -> None:
+    from ml.drift.report import check_table
+
+    kinds = [column.kind for column in reference.whole.columns.values()]
+    stdout.print(
+        f"{kinds.count('number')} number and {kinds.count('category')} category columns; "
+        f"{check.n_reference:,} reference rows, {check.n_live:,} live rows"
+    )
+    color = {"drift": "red", "no_drift": "green", "undecidable": "yellow"}[check.verdict]
+    stdout.print(check.verdict.replace("_", " "), style=f"bold {color}")
+    for reason in check.reasons:
+        stdout.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)
+    if check.columns:
+        stdout.print(check_table(check))
+    if html is not None:
+        stdout.print(f"report: {html}", soft_wrap=True, markup=False)
+
+
+def _reference(
+    path: Path, use_case: UseCase | None, time_column: str | None, block: timedelta | None, show: Any
+) -> ReferenceProfile:
+    from ml.drift.files import profile_files
+
+    if path.suffix == ".json":
+        return _read_profile(path)
+    data = _open([path], use_case, time_column)
+    return profile_files(data, block=block, advance=_advance(data, show, f"reading {path.name}", 0.0, 0.5))
+
+
+def _live(
+    path: Path, reference: ReferenceProfile, use_case: UseCase | None, time_column: str | None, show: Any
+) -> Profile:
+    from ml.drift.files import profile_live
+
+    if path.suffix == ".json":
+        return _read_profile(path).whole
+    data = _open([path], use_case, time_column)
+    return profile_live(data, reference.whole, advance=_advance(data, show, f"reading {path.name}", 0.5, 0.95))
+
+
+def _open(files: list[Path], use_case: UseCase | None, time_column: str | None) -> DataFiles:
+    from ml.drift.columns import kinds_of
+    from ml.drift.files import open_files
+
+    if use_case is None:
+        return open_files(files, time_column=time_column)
+    return open_files(files, kinds=kinds_of(use_case), time_column=time_column or use_case.time_column)
+
+
+def _advance(data: DataFiles, show: Any, what: str, low: float, high: float) -> Advance:
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        share = done / data.rows if data.rows else 0.5
+        show(what, low + (high - low) * min(share, 1.0))
+
+    return advance
+
+
+def _read_profile(path: Path) -> ReferenceProfile:
+    from ml.records.profile import ReferenceProfile
+
+    return ReferenceProfile.read(path)
+
+
+def _rule(use_case: UseCase | None, budget: float | None, statistics: list[str] | None) -> Any:
+    from dataclasses import replace
+
+    from ml.drift.calibrate import DriftRule, rule_of
+    from ml.drift.statistics import find_statistic
+    from ml.errors import InputError
+
+    rule = DriftRule(minimum_rows=30) if use_case is None else replace(rule_of(use_case), alarms=1, of=1)
+    if budget is not None:
+        if not 0 < budget < 1:
+            raise InputError("budget is no share", where="--budget", got=f"{budget:g}", allowed="above 0, below 1")
+        rule = replace(rule, false_alarm_budget=budget)
+    if statistics:
+        rule = replace(rule, statistics=tuple(find_statistic(name).name for name in statistics))
+    return rule
+
+
+def _duration(block: str | None, use_case: UseCase | None) -> timedelta | None:
+    from ml.errors import InputError
+    from ml.use_case.duration import parse_duration
+
+    if block is None:
+        return use_case.monitoring.block if use_case else None
+    try:
+        return parse_duration(block)
+    except ValueError as error:
+        raise InputError(
+            "block is no duration", where="--block", got=repr(block), allowed="such as 1h or 1d"
+        ) from error
+
+
+def _use_case(name: str | None) -> UseCase | None:
+    from ml.settings import settings
+    from ml.use_case import load
+
+    if name is None:
+        return None
+    return load(Path(name) if name.endswith((".yaml", ".yml")) else settings().use_cases / f"{name}.yaml")
