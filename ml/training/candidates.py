@@ -48,7 +48,9 @@ def _calibrated_svc(**parameters: Any) -> CalibratedClassifierCV:
 
 BUILT_IN: dict[str, BuiltIn] = {
     "logistic_regression": BuiltIn(LogisticRegression, {"max_iter": 1000}, scaled=True),
-    "random_forest": BuiltIn(RandomForestClassifier),
+    # A forest that is to give probabilities averages shares of leaves: with leaves of one row they are far too sure
+    # (Malley et al. 2012, Probability machines, Methods Inf. Med. 51, section 3; ten is the default of R's ranger).
+    "random_forest": BuiltIn(RandomForestClassifier, {"min_samples_leaf": 10}),
     "gradient_boosting": BuiltIn(GradientBoostingClassifier),
     # Its early stopping would set random rows aside: neighbours in time of the rows that it learns from.
     "hist_gradient_boosting": BuiltIn(HistGradientBoostingClassifier, {"early_stopping": False}),

@@ -48,7 +48,7 @@ def test_a_faithful_graph_passes(forest, judged):
 
     assert (parity.verdict, parity.flips, parity.n) == (Verdict.PASS, 0, len(judged))
     assert parity.largest_difference < 2e-6
-    assert parity.n > 3000
+    assert parity.n > 2000
 
 
 def invert_classes(content: bytes) -> bytes:
@@ -60,11 +60,11 @@ def invert_classes(content: bytes) -> bytes:
 
 
 def test_inverted_classes_fail(forest, judged):
-    """Every decision flips but for a few ties, though no probability differs."""
+    """Every decision flips, but for ties, though no probability differs."""
     parity = measure_parity(forest.pipeline, forest.graph(invert_classes(forest.content)), judged, allowed_flips=0)
 
     assert parity.verdict is Verdict.FAIL
-    assert parity.n > parity.flips > 0.99 * parity.n
+    assert parity.n >= parity.flips > 0.99 * parity.n
     assert parity.largest_difference < 2e-6
 
 
