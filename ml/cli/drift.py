@@ -87,6 +87,7 @@ def drift(
     Example: perennial drift --reference january.parquet --live july.parquet --html report.html
     """
     from ml.drift.detect import check_drift
+    from ml.drift.reference import keep_columns
     from ml.drift.report import draw_report
     from ml.records.base import write_atomically
 
@@ -95,6 +96,8 @@ def drift(
     with progress_bar("reading") as show:
         first = _reference(reference, found, time_column, _duration(block, found), show)
         second = _live(live, first, found, time_column, show)
+        if not first.roles.keys() <= second.columns.keys():  # a file of rows holds no answers
+            first = keep_columns(first, [name for name in first.whole.columns if name not in first.roles])
         show("comparing", 0.95)
         check = check_drift(first, second, rule)
         if html is not None:

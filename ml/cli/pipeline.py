@@ -17,12 +17,25 @@ Wait = Annotated[bool, typer.Option("--wait", help="Return when the run has ende
 PATIENCE_SECONDS = 900.0
 
 
-def monitor(name: UseCaseName, as_of: AsOf = None, wait: Wait = False, as_json: Json = False) -> None:
+def monitor(
+    name: UseCaseName,
+    as_of: AsOf = None,
+    before_batch: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a batch that waits: is the champion fresh enough?")
+    ] = None,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
     """Compare live data with the training data now, and let the policy decide.
 
-    Example: perennial monitor harbour_weather --as-of 2013-04-19 --wait
+    With --before-batch it waits, and the exit code is 1 when the champion is not fresh enough for the batch.
+
+    Example: perennial monitor harbour_weather --before-batch 5000 && ./run-the-batch
     """
-    _trigger(name, "monitor", {"as_of": _utc(as_of)}, wait=wait, as_json=as_json)
+    conf = {"as_of": _utc(as_of), "batch_rows": before_batch}
+    decision = _trigger(name, "monitor", conf, wait=wait or before_batch is not None, as_json=as_json)
+    if before_batch is not None and decision in {"retrain", "alert", "none"}:
+        raise typer.Exit(1)
 
 
 def retrain(
@@ -42,7 +55,8 @@ def retrain(
     _trigger(name, "retrain", conf, wait=wait, as_json=as_json)
 
 
-def _trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+def _trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json: bool) -> str | None:
+    """Start a run; its decision when it was waited for."""
     from ml.settings import settings
     from ml.stack.local import open_airflow
     from ml.use_case import load
@@ -56,15 +70,17 @@ def _trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json:
             say(f"waiting for {run_id}")
             airflow.wait(f"{name}.{file}", run_id, timeout=PATIENCE_SECONDS)
         answer |= _answer(name, file, run_id, conf)
+    decision = str(answer["decision"]) if answer["decision"] is not None else None
     if as_json:
         print_json(answer)
-        return
+        return decision
     stdout.print(f"{name}.{file}: run {run_id}")
     for key in ("decision", "version"):
         if answer[key] is not None:
             stdout.print(f"{key}: {answer[key]}")
     for reason in answer.get("reasons", ()):
         stdout.print(f"- {reason}", soft_wrap=True, markup=False)
+    return decision
 
 
 def _answer(name: str, file: str, run_id: str, conf: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +97,7 @@ def _answer(name: str, file: str, run_id: str, conf: dict[str, Any]) -> dict[str
             return {"decision": "coalesced", "reasons": ["another retraining was running"]}
         outcome = RetrainOutcome.model_validate_json(stored.payload)
         return {"decision": outcome.outcome, "version": outcome.challenger_version, "reasons": list(outcome.reasons)}
-    key = decision_key(name, datetime.fromisoformat(conf["as_of"])) if conf["as_of"] else None
+    key = decision_key(name, datetime.fromisoformat(conf["as_of"]), conf["batch_rows"]) if conf["as_of"] else None
     stored = control.find("monitor", key) if key else control.latest("monitor", name)
     if stored is None:
         return {"decision": "none", "reasons": ["there is no champion to compare with"]}

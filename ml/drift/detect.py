@@ -11,8 +11,9 @@ import numpy as np
 from ml.drift.calibrate import SEED, DriftRule, calibrate, live_blocks
 from ml.drift.profile import counts_of, same_bins
 from ml.drift.statistics import find_statistic
-from ml.drift.statistics.base import bins_of
+from ml.drift.statistics.base import Bins, Floats, bins_of
 from ml.drift.statistics.total_variation import TOTAL_VARIATION
+from ml.drift.statistics.wasserstein import WASSERSTEIN
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.records.measure import Window
 from ml.records.profile import Calibration, Profile, ReferenceProfile
@@ -159,8 +160,7 @@ def _compare(
         if name not in live.columns or not same_bins(column, live.columns[name]):
             continue
         first, second, bins = counts_of(column), counts_of(live.columns[name]), bins_of(column)
-        moved = float(TOTAL_VARIATION.distance(first, second, bins))
-        influence = reference.influence.get(name)
+        effect = _effect(reference, name, first, second, bins)
         for statistic in (find_statistic(one) for one in rule.statistics):
             if bins.kind not in statistic.kinds:
                 continue
@@ -188,10 +188,25 @@ def _compare(
                     n_live=live.n,
                     missing_share_reference=column.missing / whole.n,
                     missing_share_live=live.columns[name].missing / live.n,
-                    effect=None if influence is None or not math.isfinite(moved) else moved * influence,
+                    effect=effect,
+                    role=reference.roles.get(name, "feature"),
                 )
             )
     return tuple(sorted(found, key=lambda one: -(one.score if one.score is not None else -math.inf)))
+
+
+def _effect(reference: ReferenceProfile, name: str, first: Floats, second: Floats, bins: Bins) -> float | None:
+    """Change of the model's probability that goes with a column; None without a model."""
+    influence: float | None
+    if name in reference.roles:
+        if bins.kind == "number":
+            apart = float(WASSERSTEIN.distance(first, second, bins)) * bins.scale
+            return apart if math.isfinite(apart) else None
+        influence = 1.0
+    else:
+        influence = reference.influence.get(name)
+    moved = float(TOTAL_VARIATION.distance(first, second, bins))
+    return None if influence is None or not math.isfinite(moved) else moved * influence
 
 
 def _standards(calibration: Calibration | None) -> Mapping[tuple[str, str], tuple[float, float]]:

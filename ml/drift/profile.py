@@ -189,6 +189,11 @@ def kind_of(column: ColumnProfile) -> Kind:
     return "number" if isinstance(column, NumberProfile) else "category"
 
 
+def kinds_in(profile: Profile) -> dict[str, Kind]:
+    """How each column of a profile was counted."""
+    return {name: kind_of(column) for name, column in profile.columns.items()}
+
+
 def quantile_edges(values: NDArray[np.float64], bins: int = BINS) -> NDArray[np.float64]:
     """Lowest value, inner quantiles, and a last edge just above the highest value; ties leave fewer edges."""
     present = values[np.isfinite(values)]

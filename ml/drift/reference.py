@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml.drift.answers import answer_columns
 from ml.drift.calibrate import SEED, calibrate, live_blocks, rule_of
 from ml.drift.columns import Kinds, kinds_of
 from ml.drift.profile import Table, build_profile, count_columns, merge_profiles
@@ -139,7 +140,8 @@ def build_reference(
     Parameters
     ----------
     frame
-        Training rows with ``event_time`` (UTC) and the features.
+        Training rows with ``event_time`` (UTC), the features, and where they are known the columns of
+        :func:`ml.drift.answers.with_answers`, as the answers of models that have not seen the rows.
     fingerprint
         Of the training data, for the record.
     influence
@@ -152,13 +154,33 @@ def build_reference(
     """
     if frame.empty or "event_time" not in frame.columns or frame["event_time"].isna().any():
         raise DataError("reference needs rows, each with an event time", where=use_case.name, got=f"{len(frame)} rows")
-    kinds, monitoring = kinds_of(use_case), use_case.monitoring
+    answers = {name: what for name, what in answer_columns(use_case).items() if name in frame.columns}
+    kinds = kinds_of(use_case) | {name: kind for name, (kind, _) in answers.items()}
+    monitoring = use_case.monitoring
     edges = build_profile(frame, kinds)
     builder = ReferenceBuilder(kinds, edges, block=monitoring.block)
     builder.add(frame, times_of(frame["event_time"]))
     built = builder.build(use_case=use_case.name, window=monitoring.window, fingerprint=fingerprint)
     return built.model_copy(
-        update={"influence": influence or {}, "calibration": _calibrate_for_windows(built, use_case)}
+        update={
+            "influence": influence or {},
+            "roles": {name: role for name, (_, role) in answers.items()},
+            "calibration": _calibrate_for_windows(built, use_case),
+        }
+    )
+
+
+def keep_columns(reference: ReferenceProfile, names: Iterable[str]) -> ReferenceProfile:
+    """The same reference with some of its columns; its calibration, which was for all of them, is left out."""
+    kept = [name for name in reference.whole.columns if name in set(names)]
+    return reference.model_copy(
+        update={
+            "whole": reference.whole.model_copy(update={"columns": {n: reference.whole.columns[n] for n in kept}}),
+            "counts": {name: reference.counts[name] for name in kept},
+            "influence": {name: value for name, value in reference.influence.items() if name in kept},
+            "roles": {name: role for name, role in reference.roles.items() if name in kept},
+            "calibration": None,
+        }
     )
 
 

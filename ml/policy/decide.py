@@ -17,15 +17,16 @@ from ml.use_case.duration import format_duration
 _YEAR = timedelta(days=365)
 
 
-def decision_key(use_case: str, window_end: datetime) -> str:
-    """Identity of the decision about a window: the use case and where the window ends, UTC.
+def decision_key(use_case: str, window_end: datetime, batch_rows: int | None = None) -> str:
+    """Identity of the decision about a window: the use case, where the window ends, UTC, and the batch that waits.
 
     Examples
     --------
     >>> decision_key("harbour_weather", datetime(2013, 3, 8))
     'harbour_weather/2013-03-08T00:00:00+00:00'
     """
-    return f"{use_case}/{as_utc(window_end).isoformat()}"
+    batch = "" if batch_rows is None else f"/before {batch_rows} rows"
+    return f"{use_case}/{as_utc(window_end).isoformat()}{batch}"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class LiveEvidence:
         Of the window's served answers.
     estimate_trusted
         Of :func:`ml.policy.live.trust_estimates`.
+    ahead
+        By how much the newest rejected challenger beats the champion on rows that neither was trained on,
+        :func:`ml.policy.live.compare_live`; None without one.
     """
 
     labelled: int
@@ -52,6 +56,7 @@ class LiveEvidence:
     live_loss: Estimate
     estimated_loss: Estimate | None = None
     estimate_trusted: bool | None = None
+    ahead: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,13 @@ class Past:
 
 
 def decide(
-    check: DriftCheck, evidence: LiveEvidence, past: Past, *, use_case: UseCase, as_of: datetime
+    check: DriftCheck,
+    evidence: LiveEvidence,
+    past: Past,
+    *,
+    use_case: UseCase,
+    as_of: datetime,
+    batch_rows: int | None = None,
 ) -> MonitorDecision:
     """Decision about a checked window.
 
@@ -93,24 +104,33 @@ def decide(
         A retraining after ``as_of`` (an old window is looked at again) keeps the cool-down running.
     as_of
         Virtual now, the window's end or later.
+    batch_rows
+        Rows of a batch that is about to be answered, where somebody asks whether the champion is fresh enough.
 
     Returns
     -------
     MonitorDecision
         ``retrain`` when a trigger that the use case file allows is raised, it pays, and nothing stands against it:
         labelled rows, cool-down, budget, breaker. Triggers: *performance*, loss that is avoidable beyond doubt;
-        *data_drift*, a drift with an effect on answers; *periodic*. A drift alone pays only when loss is avoidable:
-        beyond doubt where the performance trigger is on, by the point estimate where it is off. ``alert`` when
+        *challenger_ahead*, a rejected challenger that has since been better beyond doubt; *data_drift* and
+        *prediction_drift*, a drift with an effect on answers; *periodic*; *before_batch*, a batch whose expected
+        avoidable loss is worth a retraining. A drift alone pays only when loss is avoidable: beyond doubt where the
+        performance trigger is on, by the point estimate where it is off. ``alert`` when
         something stands against a retraining that is wanted, when drift meets too few labels to be weighed, and when
         rows are there of which neither drift nor avoidable loss can be judged. Else ``wait``.
     """
-    worth = weigh(evidence, use_case)
-    raised, reasons = _triggers(check, worth, past, use_case, as_of)
-    wanted = "periodic" in raised or (
-        bool(raised) and worth.pays and (worth.proven or "performance" not in _allowed(use_case))
+    worth = weigh(evidence.reducible, evidence, use_case)
+    ahead = None if evidence.ahead is None else weigh(evidence.ahead, evidence, use_case)
+    raised, reasons = _triggers(check, (worth, ahead), past, use_case, as_of)
+    if batch_rows is not None:
+        found, told = _before_batch(worth, batch_rows, use_case)
+        raised, reasons = (*raised, *found), (*reasons, told)
+    pays = (worth.pays and (worth.proven or "performance" not in _allowed(use_case))) or (
+        ahead is not None and ahead.proven and ahead.pays
     )
+    wanted = not {"periodic", "before_batch"}.isdisjoint(raised) or (bool(raised) and pays)
     action: Literal["wait", "alert", "retrain"] = "wait"
-    unweighed = "data_drift" in raised and evidence.reducible.value is None
+    unweighed = not {"data_drift", "prediction_drift"}.isdisjoint(raised) and worth.reducible.value is None
     if wanted or unweighed:
         free, conditions = _may_retrain(use_case, as_of, evidence.labelled, past)
         reasons += conditions
@@ -118,7 +138,7 @@ def decide(
     elif check.verdict == "undecidable" and check.n_live and evidence.reducible.value is None:
         action = "alert"  # neither the data nor the answers can be judged
     return MonitorDecision(
-        key=decision_key(use_case.name, check.window.end if check.window else as_of),
+        key=decision_key(use_case.name, check.window.end if check.window else as_of, batch_rows),
         use_case=use_case.name,
         as_of=as_of,
         action=action,
@@ -129,14 +149,15 @@ def decide(
         estimated_loss=evidence.estimated_loss,
         estimate_trusted=evidence.estimate_trusted,
         worth=worth,
+        ahead=ahead,
         labelled=evidence.labelled,
     )
 
 
-def weigh(evidence: LiveEvidence, use_case: UseCase) -> Worth:
-    """What a retraining would bring over the horizon, against its cost."""
-    retraining, gain = use_case.retraining, evidence.reducible
-    rows = gain.n * (retraining.horizon / evidence.span) if evidence.span > timedelta(0) else 0.0
+def weigh(gain: Estimate, evidence: LiveEvidence, use_case: UseCase) -> Worth:
+    """What so much gain per row is worth over the horizon, against the cost of a retraining."""
+    retraining, n = use_case.retraining, evidence.reducible.n
+    rows = n * (retraining.horizon / evidence.span) if evidence.span > timedelta(0) else 0.0
     return Worth(
         reducible=gain,
         rows=rows,
@@ -149,23 +170,28 @@ def weigh(evidence: LiveEvidence, use_case: UseCase) -> Worth:
 
 def _allowed(use_case: UseCase) -> tuple[str, ...]:
     triggers = use_case.retraining.triggers
-    named = {"performance": triggers.performance, "data_drift": triggers.data_drift, "periodic": triggers.periodic}
-    return tuple(name for name, on in named.items() if on)
+    return tuple(name for name in type(triggers).model_fields if getattr(triggers, name))
 
 
 def _triggers(
-    check: DriftCheck, worth: Worth, past: Past, use_case: UseCase, as_of: datetime
+    check: DriftCheck,
+    gains: tuple[Worth, Worth | None],
+    past: Past,
+    use_case: UseCase,
+    as_of: datetime,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Triggers that are raised and allowed, and what there is to say about each."""
-    allowed, raised, told = _allowed(use_case), [], [_describe_worth(worth, use_case)]
+    (worth, ahead), allowed, raised = gains, _allowed(use_case), []
+    told = [_describe_worth(worth, use_case)]
     if worth.proven:
         raised.append("performance")
-    if check.verdict == "drift":
-        floor = use_case.retraining.effect_floor
-        if check.effect is not None and check.effect < floor:
-            told.append(f"The drifted columns change answers by {check.effect:.2g} at most, below the floor {floor:g}.")
-        else:
-            raised.append("data_drift")
+    if ahead is not None:
+        told.append(_describe_ahead(ahead, use_case))
+        if ahead.proven:
+            raised.append("challenger_ahead")
+    drifts, sayings = _drifts(check, use_case.retraining.effect_floor)
+    raised += drifts
+    told += sayings
     every, last = use_case.retraining.triggers.periodic, past.last
     if every is not None and (last is None or as_utc(as_of) - as_utc(last) >= every):
         raised.append("periodic")
@@ -174,6 +200,36 @@ def _triggers(
     if off:
         told.append(f"Raised but switched off: {', '.join(off)}.")
     return tuple(name for name in raised if name in allowed), tuple(told)
+
+
+def _drifts(check: DriftCheck, floor: float) -> tuple[list[str], list[str]]:
+    """Kinds of drift with an effect on answers, and what is to be said of those without."""
+    if check.verdict != "drift":
+        return [], []
+    raised, told = [], []
+    for name, what, roles in (
+        ("data_drift", "columns", ("feature", "attribution")),
+        ("prediction_drift", "answers", ("answer",)),
+    ):
+        drifted = [column for column in check.columns if column.drifted and column.role in roles]
+        effects = [column.effect for column in drifted if column.effect is not None]
+        if drifted and effects and max(effects) < floor:
+            told.append(f"The drifted {what} change answers by {max(effects):.2g} at most, below the floor {floor:g}.")
+        elif drifted:
+            raised.append(name)
+    return raised, told
+
+
+def _before_batch(worth: Worth, rows: int, use_case: UseCase) -> tuple[tuple[str, ...], str]:
+    """Whether a batch of so many rows is worth a retraining before it; what is likely counts, not only what is sure."""
+    if worth.reducible.value is None:
+        return (), f"Whether the champion is fresh enough for {rows} rows is unknown: no loss can be told."
+    avoided = worth.reducible.value * rows * use_case.retraining.cost_of_loss
+    sums = f"{avoided:.3g} {worth.currency} are expected to be avoidable on them, a retraining costs {worth.cost:g}"
+    if avoided <= 0 or avoided < worth.cost:
+        return (), f"The champion is fresh enough for {rows} rows: {sums}."
+    raised = ("before_batch",) if use_case.retraining.triggers.before_batch else ()
+    return raised, f"The champion is not fresh enough for {rows} rows: {sums}."
 
 
 def _may_retrain(use_case: UseCase, as_of: datetime, labelled: int, past: Past) -> tuple[bool, tuple[str, ...]]:
@@ -225,6 +281,17 @@ def _describe_worth(worth: Worth, use_case: UseCase) -> str:
         return f"Avoidable {metric} per row: {told}: it {'pays' if worth.pays else 'does not pay'}."
     more = f"; {worth.more_rows} more rows would decide" if worth.more_rows else ""
     return f"No {metric} is avoidable beyond doubt: {told}{more}."
+
+
+def _describe_ahead(ahead: Worth, use_case: UseCase) -> str:
+    gain, metric = ahead.reducible, use_case.gate.metric
+    if gain.value is None or ahead.avoided is None:
+        return f"How the newest rejected challenger fares is unknown: {gain.detail or 'there are no labels'}."
+    reach = f" (at least {gain.low:.4f})" if gain.low is not None else ""
+    words = "is ahead of" if ahead.proven else "is not ahead beyond doubt of"
+    sums = f"{ahead.avoided:.3g} {ahead.currency} over {format_duration(use_case.retraining.horizon)}"
+    told = f"{metric} {gain.value:.4f}{reach} on {gain.n} rows, {sums}"
+    return f"The newest rejected challenger {words} the champion: {told}."
 
 
 def _describe_losses(evidence: LiveEvidence, use_case: UseCase) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,10 @@ from scipy import stats
 
 from ml.errors import DataError
 from ml.policy.decide import LiveEvidence
-from ml.policy.reducible import reducible_loss
+from ml.policy.reducible import MINIMUM_BLOCKS, reducible_loss
 from ml.records.decision import MonitorDecision
 from ml.records.measure import Estimate, Window
-from ml.training.block_interval import CONFIDENCE, mean_over_blocks
+from ml.training.block_interval import CONFIDENCE, count_blocks, mean_over_blocks
 from ml.training.loss import LOSSES, SMALLEST_PROBABILITY
 from ml.use_case import UseCase
 
@@ -100,6 +100,7 @@ def gather_evidence(
     use_case: UseCase,
     window: Window,
     earlier: Sequence[MonitorDecision] = (),
+    challenger: tuple[datetime, Callable[[pd.DataFrame], NDArray[np.float64]]] | None = None,
 ) -> LiveEvidence:
     """What is known of the champion's answers when a window is judged.
 
@@ -114,6 +115,8 @@ def gather_evidence(
         The champion's probabilities of the labelled rows, whoever answered them, of shape ``(n_labelled, n_classes)``.
     earlier
         Past decisions, newest first: their estimates are compared with what became known.
+    challenger
+        Watermark of the newest rejected challenger, and what it would answer.
     """
     names = [f"p_{i}" for i in range(len(use_case.target.class_names))]
     champions = labelled.assign(**{name: forecasts[:, i] for i, name in enumerate(names)})
@@ -127,7 +130,49 @@ def gather_evidence(
         live_loss=realised_loss(inside, use_case),
         estimated_loss=estimated_loss(answered, use_case),
         estimate_trusted=trust_estimates(pairs[:PAIRS_TO_LOOK_BACK]),
+        ahead=None if challenger is None else _ahead(labelled, forecasts, challenger, use_case),
     )
+
+
+def _ahead(
+    labelled: pd.DataFrame,
+    champion: NDArray[np.float64],
+    challenger: tuple[datetime, Callable[[pd.DataFrame], NDArray[np.float64]]],
+    use_case: UseCase,
+) -> Estimate:
+    watermark, answer = challenger
+    unseen = (labelled["event_time"] > pd.Timestamp(watermark) + use_case.target.horizon).to_numpy()
+    return compare_live(labelled[unseen], champion[unseen], answer(labelled[unseen]), use_case)
+
+
+def compare_live(
+    labelled: pd.DataFrame, champion: NDArray[np.float64], challenger: NDArray[np.float64], use_case: UseCase
+) -> Estimate:
+    """By how much a challenger beats the champion on live rows that neither was trained on.
+
+    Parameters
+    ----------
+    labelled
+        Rows newer than both models' data, with ``event_time`` and ``label``.
+    champion, challenger
+        Probabilities, of shape ``(n_labelled, n_classes)``.
+
+    Returns
+    -------
+    Estimate
+        Mean difference of the losses, in units of the gate's metric; were both equal, ``low`` would lie above 0 at
+        level ``retraining.level``. None with fewer than :data:`ml.policy.reducible.MINIMUM_BLOCKS` blocks.
+    """
+    level, classes = use_case.retraining.level, use_case.target.class_names
+    known = labelled["label"].isin(classes).to_numpy()
+    rows = labelled[known]
+    blocks = count_blocks(rows["event_time"], use_case.gate.block)
+    if blocks < MINIMUM_BLOCKS:
+        detail = f"{blocks} blocks of labelled rows are too few, {MINIMUM_BLOCKS} are needed"
+        return Estimate(value=None, n=len(rows), confidence=1 - 2 * level, detail=detail)
+    loss, labels = LOSSES[use_case.gate.metric], rows["label"].to_numpy()
+    gain = loss(labels, champion[known], classes) - loss(labels, challenger[known], classes)
+    return mean_over_blocks(gain, rows["event_time"], block=use_case.gate.block, confidence=1 - 2 * level)
 
 
 def trust_estimates(pairs: Sequence[tuple[Estimate, Estimate]]) -> bool | None:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ml.records.base import Record, UtcTime
 from ml.records.measure import Estimate, Verdict, Window
+from ml.records.profile import Role
 
 
 class ColumnDrift(Record):
@@ -22,10 +23,13 @@ class ColumnDrift(Record):
         The value above which this statistic alone makes a drift; None without a calibration.
     effect
         Expected mean absolute change of the model's probability, ``[0, 1]``: the share of rows that moved times the
-        column's influence; None without a model.
+        column's influence; of an answer or attribution how far it moved itself; None without a model.
+    role
+        What the column is to the model.
     """
 
     name: str
+    role: Role = "feature"
     statistic: str
     value: float | None
     score: float | None = None
@@ -85,8 +89,8 @@ class Worth(Record):
     Attributes
     ----------
     reducible
-        Loss per row that a correction of the champion's answers avoids on rows that it was not fitted on; a lower
-        bound of what a new model can gain.
+        Loss per row that a correction of the champion's answers avoids on rows that it was not fitted on, a lower
+        bound of what a new model can gain; or what a challenger is ahead by.
     rows
         Labelled rows expected within the horizon.
     avoided, cost
@@ -121,7 +125,7 @@ class MonitorDecision(Record):
     key
         ``{use_case}/{window end}``; a rerun of the same window replaces nothing and gives the same answer.
     triggers
-        What asked for a retraining: ``performance``, ``data_drift``, ``periodic``; granted or not.
+        What asked for a retraining, granted or not: keys of ``retraining.triggers``.
     live_loss
         Realised loss of the answers that were served in the window, where labels are mature.
     estimated_loss
@@ -130,6 +134,8 @@ class MonitorDecision(Record):
         Whether past estimates held what they promised; False is probation, None too few to tell.
     worth
         What a retraining would bring and cost; None where there was nothing to weigh.
+    ahead
+        What the newest rejected challenger would have brought on rows that neither it nor the champion has seen.
     labelled
         Mature labelled live rows since the champion's data ends.
     """
@@ -146,6 +152,7 @@ class MonitorDecision(Record):
     estimated_loss: Estimate | None = None
     estimate_trusted: bool | None = None
     worth: Worth | None = None
+    ahead: Worth | None = None
     labelled: int
 
 

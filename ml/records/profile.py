@@ -52,6 +52,9 @@ class CategoryProfile(Record):
     missing: int
 
 
+#: What a column is to the model: one of its features, what it answers, or how much a feature moved an answer.
+Role = Literal["feature", "answer", "attribution"]
+
 ColumnProfile = Annotated[NumberProfile | CategoryProfile, Field(discriminator="kind")]
 
 
@@ -168,6 +171,8 @@ class ReferenceProfile(Record):
     influence
         Of a feature on the champion: mean absolute change of a probability when the feature is shuffled among the
         training rows, ``[0, 1]``; empty where there is no model.
+    roles
+        Of the columns that are no features.
     calibration
         For live windows like the reference's own; one for other windows is made when it is needed.
     fingerprint
@@ -183,5 +188,6 @@ class ReferenceProfile(Record):
     rows: tuple[int, ...]
     counts: dict[str, BlockCounts]
     influence: dict[str, float] = Field(default_factory=dict)
+    roles: dict[str, Role] = Field(default_factory=dict)
     calibration: Calibration | None = None
     fingerprint: str = ""

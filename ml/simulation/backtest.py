@@ -14,12 +14,11 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from ml.drift.calibrate import rule_of
-from ml.drift.columns import kinds_of
 from ml.drift.detect import check_drift
-from ml.drift.profile import build_profile
+from ml.drift.profile import build_profile, kinds_in
 from ml.errors import DataError
 from ml.policy.decide import LiveEvidence, Past, decide
-from ml.policy.live import estimated_loss, realised_loss, trust_estimates
+from ml.policy.live import PAIRS_TO_LOOK_BACK, compare_live, estimated_loss, realised_loss, trust_estimates
 from ml.policy.reducible import reducible_loss
 from ml.records.backtest import Backtest, BacktestDecision, PolicyResult
 from ml.records.base import as_utc
@@ -221,6 +220,7 @@ def _deploy(story: _Story, name: str, kind: str, moments: set[datetime]) -> Poli
 def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> PolicyResult:
     """The stages of the DAGs."""
     champion, past, total, seconds = story.ends[0], Past(), 0.0, 0.0
+    rejected: datetime | None = None
     decided: list[MonitorDecision] = []
     told: list[BacktestDecision] = []
     retrainings = promoted = 0
@@ -228,7 +228,7 @@ def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> Policy
         model = _model(story, champion)
         total += float(story.losses(model, story.between(start, end)).sum())
         check = _check(story, champion, start, end, tuple(d.check for d in reversed(decided)))
-        evidence = _evidence(story, use_case, champion, Window(start=start, end=end), decided)
+        evidence = _evidence(story, use_case, (champion, rejected), Window(start=start, end=end), decided)
         decision = decide(check, evidence, past, use_case=use_case, as_of=end)
         decided.append(decision)
         outcome, reasons = None, decision.reasons
@@ -239,6 +239,7 @@ def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> Policy
                 retrainings += 1
                 seconds += _model(story, end).seconds
                 past = Past(((end, outcome, "monitor"), *past.retrainings))
+                rejected = end if outcome == "rejected" else None
             if outcome == "promoted":
                 promoted, champion = promoted + 1, end
         told.append(
@@ -281,18 +282,24 @@ def _check(
     rule = rule_of(story.use_case)
     if key in story.checks and rule.of == 1:
         return story.checks[key]
-    reference, window = _model(story, champion).reference, Window(start=start, end=end)
-    rows = story.rows.iloc[story.between(start, end)]
-    live = build_profile(rows, kinds_of(story.use_case), window=window, edges=reference.whole)
+    model, window = _model(story, champion), Window(start=start, end=end)
+    reference = model.reference
+    rows = model.describe(story.rows, story.between(start, end))
+    live = build_profile(rows, kinds_in(reference.whole), window=window, edges=reference.whole)
     version = story.ends.index(champion)
     story.checks[key] = check_drift(reference, live, rule, window=window, model_version=version, earlier=earlier)
     return story.checks[key]
 
 
 def _evidence(
-    story: _Story, use_case: UseCase, champion: datetime, window: Window, decided: list[MonitorDecision]
+    story: _Story,
+    use_case: UseCase,
+    models: tuple[datetime, datetime | None],
+    window: Window,
+    decided: list[MonitorDecision],
 ) -> LiveEvidence:
     """The same as :func:`ml.policy.live.gather_evidence`, from what is kept."""
+    champion, rejected = models
     model, end = _model(story, champion), window.end
     known = end - use_case.target.maturity + timedelta(microseconds=1)
     unseen = as_utc(model.watermark) + timedelta(microseconds=1)
@@ -317,8 +324,17 @@ def _evidence(
         span=(end - rows.iloc[0].to_pydatetime()) if len(rows) else timedelta(0),
         live_loss=live,
         estimated_loss=estimated,
-        estimate_trusted=trust_estimates(pairs[:12]),
+        estimate_trusted=trust_estimates(pairs[:PAIRS_TO_LOOK_BACK]),
+        ahead=None if rejected is None else _ahead(story, use_case, model, _model(story, rejected), part),
     )
+
+
+def _ahead(story: _Story, use_case: UseCase, champion: VirtualModel, challenger: VirtualModel, part: slice) -> Estimate:
+    """The rejected challenger on the labelled rows that it has not seen."""
+    unseen = as_utc(challenger.watermark) + use_case.target.horizon + timedelta(microseconds=1)
+    rows = slice(max(part.start, story.between(unseen, story.ends[-1]).start), part.stop)
+    rows = slice(min(rows.start, rows.stop), rows.stop)
+    return compare_live(story.rows.iloc[rows], champion.answers(rows), challenger.answers(rows), use_case)
 
 
 def _hindsight(story: _Story) -> Iterator[PolicyResult]:

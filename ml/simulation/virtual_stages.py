@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.drift.reference import build_reference
+from ml.drift.answers import with_answers
 from ml.evaluation.baselines import forecast_majority, forecast_persistence
+from ml.evaluation.describe import describe_training
 from ml.evaluation.evidence import Evidence
 from ml.evaluation.gate import decide_gate
 from ml.records.decision import CandidateResult, GateDecision, Parity, RetrainRequest
@@ -19,8 +20,8 @@ from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
 from ml.training.block_interval import mean_over_blocks
+from ml.training.cross_fit import answer_of
 from ml.training.fit import choose, fit_pipeline
-from ml.training.influence import measure_influence
 from ml.training.inputs import feature_table
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
@@ -45,6 +46,8 @@ class VirtualModel:
         Position in the story's rows of the first one after the watermark.
     probabilities
         Answers to the story's rows from ``first_row`` on.
+    described
+        The same as columns that drift, :func:`ml.drift.answers.answer_columns`, where the reference has them.
     seconds
         Spent on fitting all candidates.
     """
@@ -56,12 +59,18 @@ class VirtualModel:
     first_row: int
     probabilities: Floats
     reference: ReferenceProfile
+    described: pd.DataFrame
     baselines: dict[str, Floats]
     seconds: float
 
     def answers(self, rows: slice) -> Floats:
         """Probabilities of a range of the story's rows, none of them trained on."""
         return self.probabilities[rows.start - self.first_row : rows.stop - self.first_row]
+
+    def describe(self, story: pd.DataFrame, rows: slice) -> pd.DataFrame:
+        """A range of the story's rows with the columns of its answers."""
+        told = self.described.iloc[rows.start - self.first_row : rows.stop - self.first_row]
+        return story.iloc[rows].join(told)
 
 
 def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> VirtualModel | str:
@@ -87,24 +96,20 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
     pipeline, _ = fit_pipeline(use_case, chosen, trained)
     seconds = time.perf_counter() - started
 
-    def answer(frame: pd.DataFrame) -> Floats:
-        table = feature_table(frame, use_case.numbers, use_case.categories)
-        return np.asarray(pipeline.predict_proba(table), dtype=np.float64)
-
+    answer = answer_of(pipeline, use_case)
     watermark = trained["event_time"].max()
     later = rows[rows["event_time"] > watermark]
     holdout = rows_of(frame, "holdout")
-    influence = measure_influence(
-        answer, trained, tuple(use_case.features), rng=np.random.default_rng(use_case.training.seed)
-    )
+    reference = describe_training(use_case, chosen, trained, answer, fingerprint="")
     return VirtualModel(
         as_of=as_of,
         chosen=chosen,
         watermark=watermark.to_pydatetime(),
         holdout=split.holdout,
         first_row=len(rows) - len(later),
-        probabilities=answer(later) if len(later) else np.empty((0, len(use_case.target.class_names))),
-        reference=build_reference(trained, use_case, fingerprint="", influence=influence),
+        probabilities=answer(later),
+        reference=reference,
+        described=with_answers(later, answer, use_case, reference.whole)[list(reference.roles)],
         baselines=_baselines(use_case, trained, holdout),
         seconds=seconds,
     )

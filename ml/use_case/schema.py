@@ -172,6 +172,9 @@ class Monitoring(_Section):
         default=0.05, gt=0, lt=1, description="share of checks without drift that may alarm, all columns together"
     )
     persistence: Persistence = Persistence()
+    attribution: bool = Field(
+        default=False, description="compare where the model looks as well: a forecast more per feature and row"
+    )
     minimum_rows: int = Field(default=100, ge=1, description="fewer live rows are undecidable")
 
     @model_validator(mode="after")
@@ -185,7 +188,10 @@ class Triggers(_Section):
     """What may start a retraining; a manual one always may."""
 
     performance: bool = Field(default=True, description="live loss that a correction of the answers would have avoided")
-    data_drift: bool = Field(default=True, description="a drift verdict; it must pay as well")
+    data_drift: bool = Field(default=True, description="a drift of features; it must pay as well")
+    prediction_drift: bool = Field(default=True, description="a drift of answers; it must pay as well")
+    challenger_ahead: bool = Field(default=True, description="a rejected challenger that has since been better")
+    before_batch: bool = Field(default=True, description="a batch waits that would cost more than a retraining")
     periodic: Duration | None = Field(default=None, description="at the latest so long after the last one")
 
 

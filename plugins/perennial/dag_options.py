@@ -25,8 +25,17 @@ AS_OF = Param(
 
 
 def monitor_params() -> dict[str, Param]:
-    """Form of the monitor DAG."""
-    return {"as_of": AS_OF}
+    """Form of the monitor DAG: virtual now, and a batch that waits."""
+    return {
+        "as_of": AS_OF,
+        "batch_rows": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Before a batch",
+            description="Rows of a batch that waits: is the champion fresh enough for it? Empty: none.",
+        ),
+    }
 
 
 def retrain_params() -> dict[str, Param]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,16 +32,19 @@ def ingest(name: str) -> dict[str, Any]:
 
 def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
     """Keep profiles of the live window's blocks, on the champion's bins; returns the champion's version."""
-    from ml.drift.columns import kinds_of
-    from ml.drift.profile import build_pieces
+    from ml.drift.answers import with_answers
+    from ml.drift.profile import build_pieces, kinds_in
 
     bench = open_workbench(name)
     champion = bench.registry.champion(name)
     if champion is None:
         raise AirflowSkipException(f"{name} has no champion yet: trigger its retrain DAG first")
-    window, kinds = live_window(bench, as_of(context)), kinds_of(bench.use_case)
-    edges, block = bench.registry.reference(champion).whole, bench.use_case.monitoring.block
-    for piece in build_pieces(bench.lake.answered(window), kinds, window=window, block=block, edges=edges):
+    window, reference = live_window(bench, as_of(context)), bench.registry.reference(champion)
+    rows, edges, block = bench.lake.answered(window), reference.whole, bench.use_case.monitoring.block
+    if reference.roles:
+        with _answers_of(bench, champion) as answer:
+            rows = with_answers(rows, answer, bench.use_case, edges)
+    for piece in build_pieces(rows, kinds_in(edges), window=window, block=block, edges=edges):
         print(bench.lake.save_profile(piece, model_version=champion.version))
     return champion.version
 
@@ -67,17 +72,17 @@ def decide(name: str, check: str, **context: Any) -> str:
     """Wait, alert a person or retrain: decided once per window, recorded with its reasons."""
     from ml.policy.decide import Past
     from ml.policy.decide import decide as decide_policy
-    from ml.records.decision import DriftCheck, MonitorDecision, RetrainOutcome
+    from ml.records.decision import DriftCheck, MonitorDecision
 
     bench, now = open_workbench(name), as_of(context)
     found = DriftCheck.model_validate_json(check)
-    outcomes = bench.control.history(name, "retrain", limit=1000)
     decision = decide_policy(
         found,
         _evidence(bench, found, now),
-        Past.of([RetrainOutcome.model_validate_json(stored.payload) for stored in outcomes]),
+        Past.of(_outcomes(bench)),
         use_case=bench.use_case,
         as_of=now,
+        batch_rows=context["params"].get("batch_rows"),
     )
     stored = bench.control.record("monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock())
     decision = MonitorDecision.model_validate_json(stored.payload)
@@ -126,25 +131,55 @@ def live_window(bench: Workbench, end: datetime) -> Any:
 
 def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
     """What is known of the answers of the model that was checked, now."""
-    from ml.evaluation.predict import predict
     from ml.policy.live import gather_evidence
     from ml.records.measure import Window
 
     champion = bench.registry.version(bench.use_case.name, check.model_version)
+    rejected = _newest_rejected(bench, champion, now)
     window = live_window(bench, now)
     tick = timedelta(microseconds=1)
     oldest = min(max(champion.watermark + tick, now - bench.use_case.retraining.evidence), now - tick)
     labelled = bench.lake.labelled(Window(start=oldest, end=now), as_of=now)
+    with ExitStack() as opened:
+        answer = opened.enter_context(_answers_of(bench, champion))
+        challenger = None if rejected is None else opened.enter_context(_answers_of(bench, rejected))
+        return gather_evidence(
+            labelled,
+            bench.lake.answered(window),
+            answer(labelled),
+            use_case=bench.use_case,
+            window=window,
+            earlier=_decisions(bench, before=window.end),
+            challenger=None if rejected is None or challenger is None else (rejected.watermark, challenger),
+        )
+
+
+def _newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
+    """Version that the last retraining before now made and the gate rejected; None when it made the champion."""
+    outcomes = [o for o in _outcomes(bench) if o.request.as_of < now and o.outcome != "insufficient_data"]
+    newest = max(outcomes, key=lambda o: o.request.as_of, default=None)
+    if newest is None or newest.outcome != "rejected" or newest.challenger_version is None:
+        return None
+    version = bench.registry.version(bench.use_case.name, newest.challenger_version)
+    return version if version.watermark > champion.watermark else None
+
+
+def _outcomes(bench: Workbench) -> list[Any]:
+    """How earlier retrainings ended."""
+    from ml.records.decision import RetrainOutcome
+
+    stored = bench.control.history(bench.use_case.name, "retrain", limit=1000)
+    return [RetrainOutcome.model_validate_json(found.payload) for found in stored]
+
+
+@contextmanager
+def _answers_of(bench: Workbench, version: Any) -> Iterator[Any]:
+    """A version of the registry as a function from rows to probabilities."""
+    from ml.evaluation.predict import predict
+
     with TemporaryDirectory() as scratch:
-        forecasts = predict(bench.registry.download(champion, Path(scratch) / "champion"), labelled, bench.use_case)
-    return gather_evidence(
-        labelled,
-        bench.lake.answered(window),
-        forecasts,
-        use_case=bench.use_case,
-        window=window,
-        earlier=_decisions(bench, before=window.end),
-    )
+        folder = bench.registry.download(version, Path(scratch) / "model")
+        yield lambda rows: predict(folder, rows, bench.use_case)
 
 
 def _decisions(bench: Workbench, *, before: datetime) -> list[Any]:
@@ -161,5 +196,5 @@ def _recorded_decision(name: str, context: dict[str, Any]) -> Any:
 
     bench = open_workbench(name)
     return MonitorDecision.model_validate_json(
-        bench.control.find("monitor", decision_key(name, as_of(context))).payload
+        bench.control.find("monitor", decision_key(name, as_of(context), context["params"].get("batch_rows"))).payload
     )

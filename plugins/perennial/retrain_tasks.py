@@ -91,12 +91,9 @@ def choose(results: list[str]) -> str:
 
 def package(name: str, training_set: str, choice: str) -> str:
     """Refit the choice, export it to ONNX, prove parity, register it; returns the challenger as JSON."""
-    import numpy as np
-
-    from ml.drift.reference import build_reference
+    from ml.evaluation.describe import describe_training
     from ml.evaluation.predict import predict
     from ml.records.decision import Challenger, Choice
-    from ml.training.influence import measure_influence
     from ml.training.package import package as package_model
 
     bench, assembled = open_workbench(name), _training_set(training_set)
@@ -105,13 +102,13 @@ def package(name: str, training_set: str, choice: str) -> str:
     folder = bench.run_folder(assembled.request.key) / "package"
     packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder)
     trained = frame[frame["part"] != "holdout"]
-    influence = measure_influence(
-        lambda rows: predict(folder, rows, bench.use_case),
+    reference = describe_training(
+        bench.use_case,
+        chosen.chosen,
         trained,
-        tuple(bench.use_case.features),
-        rng=np.random.default_rng(bench.use_case.training.seed),
+        lambda rows: predict(folder, rows, bench.use_case),
+        fingerprint=assembled.fingerprint,
     )
-    reference = build_reference(trained, bench.use_case, fingerprint=assembled.fingerprint, influence=influence)
     reference.write(folder / "reference_profile.json")
     parity.write(folder / "parity.json")
     run = bench.registry.start_run(assembled, use_case=bench.use_case)

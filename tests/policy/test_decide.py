@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.policy.decide import LiveEvidence, Past, decide, decision_key, weigh
-from ml.records.decision import DriftCheck, MonitorDecision, RetrainOutcome, RetrainRequest
+from ml.records.decision import ColumnDrift, DriftCheck, MonitorDecision, RetrainOutcome, RetrainRequest
 from ml.records.measure import Estimate, Window
 
 NOW = datetime(2013, 4, 19, tzinfo=UTC)
@@ -27,10 +27,27 @@ UNKNOWN = Estimate(value=None, n=12, detail="1 blocks of labelled rows are too f
 
 ONLY_DRIFT = {"triggers": {"performance": False}}
 ONLY_LOSS = {"triggers": {"data_drift": False}}
+NO_ANSWERS = {"triggers": {"performance": False, "prediction_drift": False}}
 
 
-def check(verdict: str, n_live: int = 504, effect: float | None = 0.2) -> DriftCheck:
-    """A check with this verdict."""
+def column(role: str, effect: float | None) -> ColumnDrift:
+    """A drifted column."""
+    shares = {"missing_share_reference": 0.0, "missing_share_live": 0.0}
+    return ColumnDrift(
+        name=role,
+        role=role,
+        statistic="psi",
+        value=0.4,
+        drifted=True,
+        n_reference=4000,
+        n_live=504,
+        effect=effect,
+        **shares,
+    )
+
+
+def check(verdict: str, n_live: int = 504, effect: float | None = 0.2, role: str = "feature") -> DriftCheck:
+    """A check with this verdict, by one column."""
     score = {"drift": 6.2, "no_drift": 1.3, "undecidable": None}[verdict]
     return DriftCheck(
         use_case="ferry",
@@ -41,7 +58,7 @@ def check(verdict: str, n_live: int = 504, effect: float | None = 0.2) -> DriftC
         false_alarm_budget=0.01,
         n_reference=4000,
         n_live=n_live,
-        columns=(),
+        columns=(column(role, effect),) if verdict == "drift" else (),
         effect=effect if verdict == "drift" else None,
         verdict=verdict,
         reasons=(f"The check says {verdict}: {score} against 4.5.",),
@@ -68,14 +85,16 @@ def past(*retrainings: tuple[float, str, str]) -> Past:
 
 def decided(use_case, verdict: str, gain: Estimate, earlier: Past | None = None, **changes) -> MonitorDecision:
     """Decision about a window whose check and evidence are these."""
-    rows = {key: changes.pop(key) for key in ("n_live", "effect") if key in changes}
-    known = {key: changes.pop(key) for key in ("labelled", "live") if key in changes}
+    rows = {key: changes.pop(key) for key in ("n_live", "effect", "role") if key in changes}
+    known = {key: changes.pop(key) for key in ("labelled", "live", "ahead") if key in changes}
+    batch_rows = changes.pop("batch_rows", None)
     return decide(
         check(verdict, **rows),
         evidence(gain, **known),
         earlier or Past(),
         use_case=with_retraining(use_case, **changes),
         as_of=NOW,
+        batch_rows=batch_rows,
     )
 
 
@@ -106,6 +125,26 @@ def decided(use_case, verdict: str, gain: Estimate, earlier: Past | None = None,
         ("drift", LIKELY, ONLY_DRIFT | {"effect": None}, "retrain", ("data_drift",)),
         ("drift", SURE, {"effect": 0.0}, "retrain", ("performance",)),
         ("drift", UNKNOWN, {"effect": 0.0}, "wait", ()),
+        # a drift of the answers is a drift, too; of where the model looks, as one of the features
+        ("drift", LIKELY, {"role": "answer"}, "wait", ("prediction_drift",)),
+        ("drift", LIKELY, ONLY_DRIFT | {"role": "answer"}, "retrain", ("prediction_drift",)),
+        ("drift", LIKELY, ONLY_DRIFT | {"role": "answer", "effect": 0.009}, "wait", ()),
+        ("drift", LIKELY, ONLY_DRIFT | {"role": "attribution"}, "retrain", ("data_drift",)),
+        ("drift", LIKELY, NO_ANSWERS | {"role": "answer"}, "wait", ()),
+        ("drift", UNKNOWN, {"role": "answer"}, "alert", ("prediction_drift",)),
+        # a challenger that was rejected has been better since
+        ("no_drift", NOTHING, {"ahead": SURE}, "retrain", ("challenger_ahead",)),
+        ("no_drift", NOTHING, {"ahead": SURE, "triggers": {"challenger_ahead": False}}, "wait", ()),
+        ("no_drift", NOTHING, {"ahead": SURE_BUT_SMALL}, "wait", ("challenger_ahead",)),
+        ("no_drift", NOTHING, {"ahead": LIKELY}, "wait", ()),
+        ("no_drift", NOTHING, {"ahead": UNKNOWN}, "wait", ()),
+        ("no_drift", SURE_BUT_SMALL, {"ahead": SURE}, "retrain", ("performance", "challenger_ahead")),
+        # a batch waits: 0.05 on each of 400 rows are 20, the cost
+        ("no_drift", LIKELY, {"batch_rows": 400}, "retrain", ("before_batch",)),
+        ("no_drift", LIKELY, {"batch_rows": 399}, "wait", ()),
+        ("no_drift", NOTHING, {"batch_rows": 10**9}, "wait", ()),
+        ("no_drift", UNKNOWN, {"batch_rows": 10**9}, "wait", ()),
+        ("no_drift", LIKELY, {"batch_rows": 400, "triggers": {"before_batch": False}}, "wait", ()),
         # too few labels to weigh anything
         ("drift", UNKNOWN, {}, "alert", ("data_drift",)),
         ("drift", UNKNOWN, ONLY_DRIFT, "alert", ("data_drift",)),
@@ -308,6 +347,60 @@ def test_conditions_of_a_retraining_are_told_with_their_numbers(use_case, labell
             {"effect": 0.004},
             "The drifted columns change answers by 0.004 at most, below the floor 0.01.",
         ),
+        (
+            "drift",
+            LIKELY,
+            {"effect": 0.004, "role": "answer"},
+            "The drifted answers change answers by 0.004 at most, below the floor 0.01.",
+        ),
+        (
+            "no_drift",
+            NOTHING,
+            {"ahead": SURE},
+            (
+                "The newest rejected challenger is ahead of the champion: log_loss 0.0500 (at least 0.0100) on 480 "
+                "rows, 33.6 nats over 28d."
+            ),
+        ),
+        (
+            "no_drift",
+            NOTHING,
+            {"ahead": LIKELY},
+            (
+                "The newest rejected challenger is not ahead beyond doubt of the champion: log_loss 0.0500 "
+                "(at least -0.0100) on 480 rows, 33.6 nats over 28d."
+            ),
+        ),
+        (
+            "no_drift",
+            NOTHING,
+            {"ahead": UNKNOWN},
+            "How the newest rejected challenger fares is unknown: 1 blocks of labelled rows are too few, 5 are needed.",
+        ),
+        (
+            "no_drift",
+            LIKELY,
+            {"batch_rows": 400},
+            (
+                "The champion is not fresh enough for 400 rows: 20 nats are expected to be avoidable on them, a "
+                "retraining costs 20."
+            ),
+        ),
+        (
+            "no_drift",
+            LIKELY,
+            {"batch_rows": 100},
+            (
+                "The champion is fresh enough for 100 rows: 5 nats are expected to be avoidable on them, a retraining "
+                "costs 20."
+            ),
+        ),
+        (
+            "no_drift",
+            UNKNOWN,
+            {"batch_rows": 100},
+            "Whether the champion is fresh enough for 100 rows is unknown: no loss can be told.",
+        ),
         ("drift", SURE, {"triggers": {"data_drift": False}}, "Raised but switched off: data_drift."),
     ],
 )
@@ -320,7 +413,7 @@ def test_the_worth_of_a_retraining_by_hand(use_case):
     """0.05 nats on each of 480 rows in 20 days, 3 euros each, for 56 days: 0.05 * 480 * 56 / 20 * 3 = 201.6."""
     dear = with_retraining(use_case, horizon="56d", cost_of_loss=3, cost_of_retraining=150, currency="euros")
 
-    found = weigh(evidence(LIKELY), dear)
+    found = weigh(LIKELY, evidence(LIKELY), dear)
 
     assert found.rows == pytest.approx(1344)
     assert found.avoided == pytest.approx(201.6)
@@ -333,12 +426,12 @@ def test_what_is_unknown_is_worth_nothing_that_could_pay(use_case):
     """Not even when a retraining is free; neither is no gain at all."""
     free = with_retraining(use_case, cost_of_retraining=0)
 
-    unknown, nothing = weigh(evidence(UNKNOWN), free), weigh(evidence(NOTHING), free)
+    unknown, nothing = weigh(UNKNOWN, evidence(UNKNOWN), free), weigh(NOTHING, evidence(NOTHING), free)
 
     assert (unknown.avoided, unknown.pays, unknown.proven, unknown.more_rows) == (None, False, False, None)
     assert (nothing.pays, nothing.proven, nothing.more_rows) == (False, False, None)
     no_rows = LiveEvidence(labelled=0, reducible=UNKNOWN, span=timedelta(0), live_loss=NO_LOSS)
-    assert weigh(no_rows, use_case).rows == 0.0
+    assert weigh(UNKNOWN, no_rows, use_case).rows == 0.0
 
 
 @pytest.mark.parametrize("verdict", ["drift", "no_drift", "undecidable"])
@@ -379,7 +472,7 @@ def test_the_decision_carries_its_evidence(use_case):
 
     assert (found.key, found.as_of, found.labelled) == ("ferry/2013-04-19T00:00:00+00:00", NOW, 480)
     assert (found.check, found.live_loss) == (check("drift"), LOSS)
-    assert found.worth == weigh(evidence(SURE), use_case)
+    assert found.worth == weigh(SURE, evidence(SURE), use_case)
     assert MonitorDecision.model_validate_json(found.model_dump_json()) == found
 
 
@@ -387,6 +480,7 @@ def test_the_key_is_the_same_in_every_time_zone():
     """One window, one decision."""
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
 
+    assert decision_key("ferry", NOW, 400) == "ferry/2013-04-19T00:00:00+00:00/before 400 rows"
     assert decision_key("ferry", tokyo) == decision_key("ferry", NOW) == decision_key("ferry", NOW.replace(tzinfo=None))
 
 

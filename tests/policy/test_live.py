@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.metrics import log_loss
 
 from ml.errors import DataError
-from ml.policy.live import estimated_loss, gather_evidence, realised_loss, trust_estimates
+from ml.policy.live import compare_live, estimated_loss, gather_evidence, realised_loss, trust_estimates
 from ml.policy.reducible import reducible_loss
 from ml.records.decision import DriftCheck, MonitorDecision
 from ml.records.measure import Estimate, Window
@@ -303,3 +303,35 @@ def test_evidence_of_no_rows_is_unknown_not_an_error(use_case):
 
     assert (found.labelled, found.span) == (0, timedelta(0))
     assert (found.reducible.value, found.live_loss.value, found.estimated_loss.value) == (None, None, None)
+
+
+def test_a_challenger_that_answers_better_is_ahead_by_the_difference(use_case):
+    """Nine days of hours: 0.9 for what happened against 0.6 is log 1.5 a row, the same every day."""
+    times = pd.date_range("2013-04-01", periods=216, freq="h", tz="UTC")
+    labels = np.where(np.arange(216) % 3 == 0, "late", "on time")
+    rows = pd.DataFrame({"event_time": times, "label": labels})
+    happened = np.column_stack([labels == "late", labels == "on time"])
+    champion, challenger = (np.where(happened, share, 1 - share) for share in (0.6, 0.9))
+
+    found, turned = (compare_live(rows, *pair, use_case) for pair in ((champion, challenger), (challenger, champion)))
+
+    assert found.value == found.low == pytest.approx(np.log(1.5))
+    assert turned.value == pytest.approx(-np.log(1.5))
+    assert found.n == 216
+
+
+@pytest.mark.parametrize(("hours", "known"), [(96, False), (97, True)])
+def test_a_challenger_is_not_compared_on_fewer_than_five_days(use_case, hours, known):
+    """Nothing is said; rows of an unknown class do not count."""
+    rows = pd.DataFrame(
+        {
+            "event_time": pd.date_range("2013-04-01", periods=hours + 1, freq="h", tz="UTC"),
+            "label": ["late"] * hours + ["sunk"],
+        }
+    )
+    even = np.full((hours + 1, 2), 0.5)
+
+    found = compare_live(rows, even, even, use_case)
+
+    assert (found.value is not None, found.n) == (known, hours)
+    assert known or "4 blocks of labelled rows are too few" in found.detail
