@@ -33,6 +33,7 @@ def assemble(name: str, request: str) -> str:
     from ml.training.assemble import assemble as assemble_rows
 
     bench, wanted = open_workbench(name), RetrainRequest.model_validate_json(request)
+    bench.lake.ingest(bench.settings.outbox)  # a person does not wait for the next monitor run
     champion = bench.registry.champion(name)
     try:
         training_set = assemble_rows(

@@ -107,6 +107,22 @@ def test_up_refuses_a_use_case_file_with_problems_before_anything_starts(perenni
     assert not (home / "var" / "airflow").exists()
 
 
+@pytest.mark.parametrize(("decision", "code"), [("wait", 0), ("retrain", 1), ("alert", 1), ("none", 1)])
+def test_a_batch_may_run_when_the_champion_is_fresh_enough(perennial, monkeypatch, decision, code):
+    """Asking waits for the answer, and a shell can go on by it."""
+    asked = []
+
+    def answer(name: str, file: str, conf: dict, *, wait: bool, as_json: bool) -> str:
+        asked.append((name, file, conf["batch_rows"], wait))
+        return decision
+
+    monkeypatch.setattr(pipeline, "_trigger", answer)
+
+    assert perennial("monitor", "harbour_weather", "--before-batch", "5000").code == code
+    assert asked == [("harbour_weather", "monitor", 5000, True)]
+    assert perennial("monitor", "harbour_weather").code == 0
+
+
 def test_an_interrupted_command_says_that_it_goes_on(perennial, monkeypatch):
     """130, as a shell expects of SIGINT."""
 

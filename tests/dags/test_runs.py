@@ -32,7 +32,9 @@ def bench():
 
 def run(dagbag, file: str, conf: dict | None = None, name: str = NAME):
     """One run in process; returns it with the states of its tasks."""
-    finished = dagbag.dags[f"{name}.{file}"].test(run_conf=conf or {})
+    # In one process a DAG remembers the form of the run before: what this run leaves empty is said.
+    empty = {"batch_rows": None} if file == "monitor" else {}
+    finished = dagbag.dags[f"{name}.{file}"].test(run_conf=empty | (conf or {}))
     states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
     return finished, states
 
@@ -135,6 +137,19 @@ def test_avoidable_loss_asks_for_a_retraining(dagbag, bench):
     assert decision.worth.avoided >= decision.worth.cost
 
 
+def test_a_batch_asks_whether_the_champion_is_fresh_enough(dagbag, bench):
+    """The same moment, a decision of its own: what is likely avoidable on a million rows is worth a retraining."""
+    end = datetime(2013, 4, 19, tzinfo=UTC)
+
+    _, states = run(dagbag, "monitor", conf_as_of(end) | {"batch_rows": 1_000_000})
+
+    assert states["retrain"] == "success"
+    stored = bench.control.find("monitor", f"{NAME}/2013-04-19T00:00:00+00:00/before 1000000 rows")
+    decision = MonitorDecision.model_validate_json(stored.payload)
+    assert "before_batch" in decision.triggers
+    assert any("is not fresh enough for 1000000 rows" in reason for reason in decision.reasons)
+
+
 def test_every_check_is_in_mlflow(bench):
     """Numbers over event time on one run, and a page per check."""
     from mlflow import MlflowClient
@@ -220,6 +235,8 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
 
     assert finished.state == "success"
     assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
+    decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
+    assert decision.ahead.reducible.n > 900  # version 3, rejected a week ago, was judged on two weeks since
     messages = list((settings().var / "mailbox").glob("*.eml"))
     assert len(messages) == 1
     assert "cool-down" in messages[0].read_text()
