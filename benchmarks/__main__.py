@@ -1,28 +1,63 @@
-"""``python -m benchmarks``: every comparison, one table; ``--json`` for machines."""
+"""``python -m benchmarks [PART ...]``: comparisons as tables, or as JSON for machines; all parts by default."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.plot import plot_false_alarms
 from benchmarks.scoring import compare_scoring
-from benchmarks.table import draw
-from ml.cli.output import print_json, progress_line, stdout
+from benchmarks.table import Comparison, Detection, draw, draw_detection
+from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
+
+PARTS = ("drift", "detection", "scoring")
 
 
 def main(arguments: list[str]) -> None:
-    """Run and print every comparison."""
+    """Run and print the parts that are asked for."""
+    asked = parse(arguments)
     settings().quieten_this_process()
+    compared: list[Comparison] = []
+    detection: Detection | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
-        found = [*compare_drift(Path(folder), say), *compare_scoring(Path(folder), say)]
-    if "--json" in arguments:
-        print_json({"comparisons": [dataclasses.asdict(row) for row in found]})
-    else:
-        stdout.print(draw(found))
+        if "drift" in asked.parts:
+            compared += compare_drift(Path(folder), say)
+        if "detection" in asked.parts:
+            detection = compare_detection(Path(folder), say)
+        if "scoring" in asked.parts:
+            compared += compare_scoring(Path(folder), say)
+    if detection and asked.plot:
+        stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
+    if asked.json:
+        told = {"comparisons": [dataclasses.asdict(row) for row in compared]}
+        print_json(told | ({"detection": dataclasses.asdict(detection)} if detection else {}))
+        return
+    if compared:
+        stdout.print(draw(compared))
+    if detection:
+        stdout.print(*draw_detection(detection), sep="\n")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parts, ``json`` and ``plot`` of a command line; anything else ends with status 2 and what is allowed."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Ours beside peers.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all when none is named")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the false alarms of the part detection")
+    asked = parser.parse_args(arguments)
+    asked.parts = asked.parts or list(PARTS)
+    unknown = [part for part in asked.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"unknown part; got {', '.join(unknown)}; allowed: {', '.join(PARTS)}")
+    if asked.plot and "detection" not in asked.parts:
+        parser.error(f"--plot draws the part detection; got {', '.join(asked.parts)}")
+    return asked
 
 
 if __name__ == "__main__":

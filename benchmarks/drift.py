@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy import stats
 
+from benchmarks.peers.environment import EVIDENTLY, FOLDER, NANNYML, Peer, prepare
 from benchmarks.table import Comparison
 from ml.drift.calibrate import DriftRule
 from ml.drift.detect import check_drift
 from ml.drift.files import open_files, profile_files, profile_live
-from ml.settings import settings
 
 ROWS, NUMBERS, CATEGORIES, ROUNDS = 1_000_000, 14, 6, 5
-_PEERS = Path(__file__).parent / "peers"
-_EVIDENTLY = ("evidently==0.7.23", "pandas<3", "numpy<2.4", "pyarrow")
 
 
 def compare_drift(folder: Path, say: Callable[[str], None]) -> list[Comparison]:
@@ -67,31 +64,42 @@ def compare_drift(folder: Path, say: Callable[[str], None]) -> list[Comparison]:
             "profile of the same, seconds", "Perennial", profile, "decoding it", decode, decode / profile, ROUNDS
         )
     )
-    return rows + _evidently(folder, first, second, own, what, say)
+    files = (first, second)
+    return rows + _evidently(files, own, what, say) + _nannyml(files, own, what, say)
 
 
-def _evidently(  # noqa: PLR0917 - one measured thing
-    folder: Path, first: Path, second: Path, own: float, what: str, say: Callable[[str], None]
-) -> list[Comparison]:
-    """The preset, once, in an environment of its own; nothing where it cannot be installed."""
-    home = settings().var / "bench" / "evidently"
-    python = home / "bin" / "python"
-    uv = str(Path(sys.executable).parent / "uv")
-    if not python.exists():
-        say("installing Evidently into an environment of its own")
-        made = subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(home)], check=False)
-        put = subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *_EVIDENTLY], check=False)
-        if made.returncode or put.returncode:
-            say("Evidently cannot be installed here; it is left out")
-            return []
-    say("Evidently's drift preset, once")
-    command = [str(python), str(_PEERS / "evidently_drift.py"), str(first), str(second)]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _ask(peer: Peer, script: str, files: tuple[Path, Path], say: Callable[[str], None]) -> dict[str, float] | None:
+    """What a peer's script prints of two files, in an environment of its own; None where it cannot run."""
+    python = prepare(peer, say)
+    if python is None:
+        return None
+    say(f"{peer.name} {peer.version} on the two files")
+    command = [str(python), str(FOLDER / script), *map(str, files)]
+    ran = subprocess.run(command, cwd=files[0].parent, capture_output=True, text=True, check=False)
     if ran.returncode:
-        say("Evidently failed; it is left out")
+        say(f"{peer.name} failed; it is left out")
+        return None
+    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def _evidently(files: tuple[Path, Path], own: float, what: str, say: Callable[[str], None]) -> list[Comparison]:
+    """The preset, once."""
+    told = _ask(EVIDENTLY, "evidently_drift.py", files, say)
+    if told is None:
         return []
-    told = json.loads(ran.stdout.splitlines()[-1])
     return [Comparison(what, "Perennial", own, "Evidently's preset", told["seconds"], told["seconds"] / own, n=1)]
+
+
+def _nannyml(files: tuple[Path, Path], own: float, what: str, say: Callable[[str], None]) -> list[Comparison]:
+    """Its fastest methods: from both files, and from the live one with a calculator that was fitted before, as ours."""
+    told = _ask(NANNYML, "nannyml_drift.py", files, say)
+    if told is None:
+        return []
+    return [
+        Comparison(what, "Perennial", own, name, told[key], told[key] / own, n=int(told["rounds"]))
+        for name, key in (("NannyML, both files", "seconds"), ("NannyML, fitted before", "fitted_seconds"))
+    ]
 
 
 def _decode(path: Path) -> None:

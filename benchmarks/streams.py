@@ -6,7 +6,7 @@ where its hidden level is above :data:`CUT`, so it remembers as long as the numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -118,7 +118,7 @@ class Stream:
         steps = tuple(gradual_step(i) for i in range(RAMP)) if self.gradual else ()
         return (UNCHANGED, *self.changes, *steps)
 
-    def draw(self, seed: int) -> tuple[Floats, Floats]:
+    def draw(self, seed: int | Sequence[int]) -> tuple[Floats, Floats]:
         """A reference of shape ``(reference, 7)`` and its live windows, of shape ``(n_windows, live, 7)``.
 
         All windows of a draw change the same hours, so that changes are compared on the same luck.
