@@ -72,8 +72,8 @@ def compare_detection(folder: Path, say: Callable[[str], None], streams: Iterabl
                 peers[f"{peer.name} {peer.version}"] = stack.enter_context(conversation)
         for stream in streams:
             for name, verdicts in _judge(stream, peers, folder, say).items():
-                rates += _rates(stream, name, verdicts)
-                delays += _delays(stream, name, verdicts)
+                rates += judge_rates(stream, name, verdicts)
+                delays += judge_delays(stream, name, verdicts)
     return Detection(tuple(rates), tuple(delays), BUDGET)
 
 
@@ -136,7 +136,8 @@ def _bases(name: str, verdicts: Verdicts) -> list[tuple[str, Basis, NDArray[np.b
     return found
 
 
-def _rates(stream: Stream, name: str, verdicts: Verdicts) -> list[Rate]:
+def judge_rates(stream: Stream, name: str, verdicts: Verdicts) -> list[Rate]:
+    """Alarms of the unchanged and the suddenly changed windows, by each rule and by the oracle's."""
     undecided = np.isnan(verdicts.scores).sum(axis=0)
     sudden = (UNCHANGED, *stream.changes)
     found = []
@@ -149,7 +150,8 @@ def _rates(stream: Stream, name: str, verdicts: Verdicts) -> list[Rate]:
     return found
 
 
-def _delays(stream: Stream, name: str, verdicts: Verdicts) -> list[Delay]:
+def judge_delays(stream: Stream, name: str, verdicts: Verdicts) -> list[Delay]:
+    """First alarms of the gradual change, by each rule and by the oracle's; none where a stream has none."""
     if not stream.gradual:
         return []
     found = []
