@@ -49,8 +49,8 @@ test: lint  ## set-up, lint, every test
 	$(BIN)/pytest tests/dags -W default  # the warnings of Airflow are not ours to mend
 	$(BIN)/pytest -m stack --ignore tests/dags
 
-bench: $(READY)  ## ours beside peers, as ratios in one run
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## ours beside peers in one run; one part alone: make bench ARGS=detection
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(READY)  ## compile requirements.in into requirements.txt
 	$(BIN)/uv pip compile requirements.in -o requirements.txt --python-version 3.11 --generate-hashes --quiet --no-annotate --no-header $(ARGS)

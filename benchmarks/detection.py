@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from benchmarks.detectors import BUDGET, DETECTORS, Verdict
 from benchmarks.peers.conversation import Ask, conversing
@@ -80,7 +81,8 @@ def compare_detection(folder: Path, say: Callable[[str], None], streams: Iterabl
 def _judge(stream: Stream, peers: Mapping[str, Ask], folder: Path, say: Callable[[str], None]) -> dict[str, Verdicts]:
     pairs = folder / "pairs"
     pairs.mkdir()
-    found = _judge_here(stream, pairs, say)
+    with threadpool_limits(1):  # products of small matrices cost twice as much on two threads
+        found = _judge_here(stream, pairs, say)
     for name, ask in peers.items():
         say(f"{stream.name}: {name}")
         if answer := ask(pairs):

@@ -60,7 +60,7 @@ def smallest_p_value(stream: Stream, reference: Floats, windows: Floats) -> list
     found: list[Verdict] = []
     for window in windows:
         smallest = min(_p_values(reference, window))
-        rules = {"p < 0.05": smallest < BUDGET, "Bonferroni": smallest < BUDGET / len(KINDS)}
+        rules = {"any p < 0.05": smallest < BUDGET, "Bonferroni": smallest < BUDGET / len(KINDS)}
         found.append((-math.log10(max(smallest, _SMALLEST)), rules))
     return found
 
@@ -84,7 +84,7 @@ def mean_psi(stream: Stream, reference: Floats, windows: Floats) -> list[Verdict
     for window in windows:
         actual = [_shares(window[:, i], edges[i]) for i in range(len(edges))]
         value = float(np.mean([np.sum((b - a) * np.log(b / a)) for a, b in zip(expected, actual, strict=True)]))
-        found.append((value, {"> 0.2": value > 0.2}))
+        found.append((value, {"above 0.2": value > 0.2}))
     return found
 
 

@@ -14,7 +14,7 @@ def fit(reference: np.ndarray):
     def judge(window: np.ndarray) -> Verdict:
         found = detector.predict(window)["data"]
         smallest = max(float(np.min(found["p_val"])), 1e-300)
-        return -math.log10(smallest), {"default": bool(found["is_drift"])}
+        return -math.log10(smallest), {"": bool(found["is_drift"])}
 
     return judge
 

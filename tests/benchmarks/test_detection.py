@@ -66,7 +66,7 @@ def test_detectors_by_hand_agree_with_a_hand_count():
     share = np.mean(window[:, -1])
     category = sum((b - a) * math.log(b / a) for a, b in ((0.299, share), (0.701, 1 - share)))
     assert score == pytest.approx((6 * number + category) / 7, rel=0.01)
-    assert rules == {"> 0.2": True}
+    assert rules == {"above 0.2": True}
 
 
 def test_every_detector_here_finds_a_large_change_and_scores_it_higher():
