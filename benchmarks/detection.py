@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def compare_detection(folder: Path, say: Callable[[str], None], streams: Iterabl
     Parameters
     ----------
     folder
-        For the windows that peers read; a stream's are removed before the next is written.
+        For the windows that peers read; a stream's are removed when all have answered.
     say
         Told of every step.
     """
@@ -71,18 +72,26 @@ def compare_detection(folder: Path, say: Callable[[str], None], streams: Iterabl
             if python := prepare(peer, say):
                 conversation = conversing(peer, python, script, folder, say)
                 peers[f"{peer.name} {peer.version}"] = stack.enter_context(conversation)
-        for stream in streams:
-            for name, verdicts in _judge(stream, peers, folder, say).items():
+        # While the peers are asked about a stream, one after the other, this process judges the next one.
+        asking = stack.enter_context(ThreadPoolExecutor(1))
+        answers: list[tuple[Stream, dict[str, Verdicts], Future[dict[str, Verdicts]]]] = []
+        for number, stream in enumerate(streams):
+            pairs = folder / f"pairs-{number}"
+            pairs.mkdir()
+            with threadpool_limits(1):  # products of small matrices cost twice as much on two threads
+                own = _judge_here(stream, pairs, say)
+            answers.append((stream, own, asking.submit(_ask_peers, stream, peers, pairs, say)))
+        for stream, own, told in answers:
+            for name, verdicts in (own | told.result()).items():
                 rates += judge_rates(stream, name, verdicts)
                 delays += judge_delays(stream, name, verdicts)
     return Detection(tuple(rates), tuple(delays), BUDGET)
 
 
-def _judge(stream: Stream, peers: Mapping[str, Ask], folder: Path, say: Callable[[str], None]) -> dict[str, Verdicts]:
-    pairs = folder / "pairs"
-    pairs.mkdir()
-    with threadpool_limits(1):  # products of small matrices cost twice as much on two threads
-        found = _judge_here(stream, pairs, say)
+def _ask_peers(
+    stream: Stream, peers: Mapping[str, Ask], pairs: Path, say: Callable[[str], None]
+) -> dict[str, Verdicts]:
+    found = {}
     for name, ask in peers.items():
         say(f"{stream.name}: {name}")
         if answer := ask(pairs):

@@ -145,7 +145,10 @@ def _draw(title: str, caption: str, cells: Cells) -> Table:
     rows = sorted(dict.fromkeys(row for row, _ in cells), key=lambda row: _first_place(row[0], cells))
     columns = list(dict.fromkeys(column for _, column in cells))
     caption = f"% of windows that alarmed, 95 % interval; {caption}"
-    table = Table("", *columns, title=title, caption=caption, show_lines=True)
+    table = Table(title=title, caption=caption, show_lines=True)
+    table.add_column(min_width=20)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         told = [cells.get((row, column), ("-", 0)) for column in columns]
         runs = "/".join(str(n) for n in dict.fromkeys(n for _, n in told if n))

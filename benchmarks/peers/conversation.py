@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.environment import FOLDER, Peer
+from ml.settings import settings
 
 Ask = Callable[[Path], dict[str, Any] | None]
 
@@ -21,7 +22,13 @@ def conversing(peer: Peer, python: Path, script: str, folder: Path, say: Callabl
     with (
         (folder / f"{peer.slug}.log").open("w") as log,
         subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=folder,
+            env=settings().child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         ) as process,
     ):
         assert process.stdin is not None  # noqa: S101 - both are pipes
