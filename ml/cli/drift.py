@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 UseCaseFile = Annotated[str | None, typer.Option("--use-case", help="Name or file: its columns, time and budget.")]
 TimeColumn = Annotated[str | None, typer.Option(help="Event time; default: the only column of times.")]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(help="Compare with rows of the same hour_of_day, day_of_week, month or column; may be repeated."),
+]
 Block = Annotated[str | None, typer.Option(help="Length of a block of event time, such as 1d; default: by the data.")]
 
 
@@ -32,6 +36,7 @@ def profile(
     use_case: UseCaseFile = None,
     time_column: TimeColumn = None,
     block: Block = None,
+    context: Context = None,
     as_json: Json = False,
 ) -> None:
     """Make the profile of files in one pass: counts, moments, histograms, and how blocks of rows differ.
@@ -42,10 +47,14 @@ def profile(
 
     found = _use_case(use_case)
     data = _open(files, found, time_column)
-    edges = _read_profile(like).whole if like is not None else None
+    other = _read_profile(like) if like is not None else None
     with progress_bar("profiling") as show:
         made = profile_files(
-            data, edges=edges, block=_duration(block, found), advance=_advance(data, show, "profiling", 0.0, 1.0)
+            data,
+            edges=other.whole if other is not None else None,
+            block=_duration(block, found),
+            context=_context(context, found, other),
+            advance=_advance(data, show, "profiling", 0.0, 1.0),
         )
     made = made.model_copy(update={"use_case": found.name if found else None})
     made.write(output)
@@ -74,6 +83,7 @@ def drift(
     use_case: UseCaseFile = None,
     time_column: TimeColumn = None,
     block: Block = None,
+    context: Context = None,
     budget: Annotated[float | None, typer.Option(help="Share of checks without drift that may alarm.")] = None,
     statistic: Annotated[list[str] | None, typer.Option(help="Use these instead; may be repeated.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained report here.")] = None,
@@ -86,7 +96,9 @@ def drift(
 
     Example: perennial drift --reference january.parquet --live july.parquet --html report.html
     """
-    from ml.drift.detect import check_drift
+    from dataclasses import replace
+
+    from ml.drift.detect import check_drift, matched_profile
     from ml.drift.reference import keep_columns
     from ml.drift.report import draw_report
     from ml.records.base import write_atomically
@@ -94,14 +106,17 @@ def drift(
     found = _use_case(use_case)
     rule = _rule(found, budget, statistic)
     with progress_bar("reading") as show:
-        first = _reference(reference, found, time_column, _duration(block, found), show)
-        second = _live(live, first, found, time_column, show)
+        first = _reference(
+            reference, found, time_column, show, block=_duration(block, found), context=_context(context, found)
+        )
+        rule = replace(rule, context=_context(context, found, first))
+        second = _live(live, first, found, time_column, show, context=rule.context)
         if not first.roles.keys() <= second.columns.keys():  # a file of rows holds no answers
             first = keep_columns(first, [name for name in first.whole.columns if name not in first.roles])
         show("comparing", 0.95)
         check = check_drift(first, second, rule)
         if html is not None:
-            write_atomically(html, draw_report(check, first.whole, second).encode())
+            write_atomically(html, draw_report(check, matched_profile(first, second, rule), second).encode())
     if as_json:
         print_json(_answer(check, first, html))
     else:
@@ -148,25 +163,50 @@ def _print(check: DriftCheck, reference: ReferenceProfile, html: Path | None) ->
 
 
 def _reference(
-    path: Path, use_case: UseCase | None, time_column: str | None, block: timedelta | None, show: Any
+    path: Path,
+    use_case: UseCase | None,
+    time_column: str | None,
+    show: Any,
+    *,
+    block: timedelta | None,
+    context: tuple[str, ...],
 ) -> ReferenceProfile:
     from ml.drift.files import profile_files
 
     if path.suffix == ".json":
         return _read_profile(path)
     data = _open([path], use_case, time_column)
-    return profile_files(data, block=block, advance=_advance(data, show, f"reading {path.name}", 0.0, 0.5))
+    advance = _advance(data, show, f"reading {path.name}", 0.0, 0.5)
+    return profile_files(data, block=block, context=context, advance=advance)
 
 
 def _live(
-    path: Path, reference: ReferenceProfile, use_case: UseCase | None, time_column: str | None, show: Any
+    path: Path,
+    reference: ReferenceProfile,
+    use_case: UseCase | None,
+    time_column: str | None,
+    show: Any,
+    *,
+    context: tuple[str, ...],
 ) -> Profile:
     from ml.drift.files import profile_live
 
     if path.suffix == ".json":
         return _read_profile(path).whole
     data = _open([path], use_case, time_column)
-    return profile_live(data, reference.whole, advance=_advance(data, show, f"reading {path.name}", 0.5, 0.95))
+    advance = _advance(data, show, f"reading {path.name}", 0.5, 0.95)
+    return profile_live(data, reference.whole, context=context, advance=advance)
+
+
+def _context(
+    asked: list[str] | None, use_case: UseCase | None, profile: ReferenceProfile | None = None
+) -> tuple[str, ...]:
+    """Contexts that were asked for, else the use case's, else those that a profile was made with."""
+    if asked:
+        return tuple(dict.fromkeys(asked))
+    if use_case is not None:
+        return use_case.monitoring.context
+    return profile.contexts.by if profile is not None and profile.contexts is not None else ()
 
 
 def _open(files: list[Path], use_case: UseCase | None, time_column: str | None) -> DataFiles:

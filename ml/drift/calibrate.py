@@ -7,6 +7,7 @@ threshold must hold for all columns together: it is a quantile of the *largest* 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ml.drift.context import name_contexts
+from ml.drift.matched import Matched, match_reference, newest_mix, post_stratify
 from ml.drift.statistics import Statistic, find_statistic
 from ml.drift.statistics.base import Bins, bins_of
 from ml.errors import DataError
@@ -35,6 +38,7 @@ SEED = 20260101
 _TAIL = 0.1  # the share of draws that the tail's shape is taken from
 _LEVEL = 0.05  # of the test for memory, over all columns together
 _SPREAD = 0.15  # a statistic that hardly varies by itself must still move by this much of its logarithm to count
+_NO_POWER = 1e-20  # of levels in [0, 1]: below it they differ by rounding
 _RARE_SPREAD = 1.0  # the same for events that the reference has hardly seen
 
 
@@ -53,6 +57,8 @@ class DriftRule:
         Fewer live rows are undecidable.
     alarms, of
         A drift is this many of the last ``of`` checks above their threshold.
+    context
+        What makes a row's context; live rows are compared with reference rows of the same contexts.
     """
 
     statistics: tuple[str, ...] = ("kolmogorov_smirnov", "psi", "missing_rate", "new_categories")
@@ -60,6 +66,7 @@ class DriftRule:
     minimum_rows: int = 100
     alarms: int = 1
     of: int = 1
+    context: tuple[str, ...] = ()
 
     @cached_property
     def found(self) -> tuple[Statistic, ...]:
@@ -76,6 +83,7 @@ def rule_of(use_case: UseCase) -> DriftRule:
         minimum_rows=monitoring.minimum_rows,
         alarms=monitoring.persistence.alarms,
         of=monitoring.persistence.of,
+        context=monitoring.context,
     )
 
 
@@ -94,7 +102,13 @@ def live_blocks(reference: ReferenceProfile, length: timedelta) -> int:
 
 
 def calibrate(
-    reference: ReferenceProfile, rule: DriftRule, *, rows: int, blocks: int, rng: np.random.Generator
+    reference: ReferenceProfile,
+    rule: DriftRule,
+    *,
+    rows: int,
+    blocks: int,
+    rng: np.random.Generator,
+    mix: Mapping[str, int] | None = None,
 ) -> Calibration:
     """Threshold for live windows of so many rows and blocks.
 
@@ -104,10 +118,15 @@ def calibrate(
     whose spread is extrapolated with Student's quantile; its degrees of freedom are the windows that fit with three
     autocorrelation times between them, but at least a quarter of all.
 
+    With contexts, only blocks that hold the live window's contexts take part. Every drawn window is thinned to the
+    live window's pattern, context by context, and its reference is matched to it as in a check.
+
     Parameters
     ----------
     rows, blocks
         Of the live window, in blocks of the reference.
+    mix
+        Rows of the live window by context; None takes the reference's newest blocks.
 
     Returns
     -------
@@ -121,15 +140,18 @@ def calibrate(
     and Wolf (1999), Subsampling, chapter 3. Westfall and Young (1993), Resampling-based Multiple Testing, section 2.3:
     the largest statistic. Sokal (1997), Monte Carlo methods in statistical mechanics, section 3: autocorrelation time.
     """
+    mix = dict(newest_mix(reference, blocks) if mix is None else mix) if rule.context else {}
+    matched = match_reference(reference, rule.context, mix)
     cells = _cells(reference, rule)
-    total = len(reference.rows)
-    counts = {name: reference.counts[name].unpack() for name in dict.fromkeys(cell.column for cell in cells)}
+    total = len(matched.blocks)
+    counts = {name: matched.table(name) for name in dict.fromkeys(cell.column for cell in cells)}
     memory = _memory(reference, counts)
-    windows = total / max(blocks, 1)
-    refusal = _refusal(reference, total, windows, memory)
+    worth = total * matched.efficiency
+    windows = worth / max(blocks, 1)
+    refusal = _refusal(matched, worth, windows, memory)
     length = min(max(math.ceil(2 * memory), 1) if memory > 1 else 1, max(total // 4, 1))
     offset = 0.5 / max(rows, 1)
-    drawn = _Draws(reference, rule.of, rows=rows, blocks=max(blocks, 1), length=length, rng=rng)
+    drawn = _Draws(matched, rule.of, rows=rows, blocks=max(blocks, 1), length=length, rng=rng)
     logs = _on_the_line(cells, counts, drawn, offset)
     centres, spreads = _standards(logs)
     threshold = None
@@ -137,10 +159,12 @@ def calibrate(
         scores = np.max((logs - centres) / spreads, axis=-1)
         threshold = _quantile(_persisting(scores, rule.alarms), rule.false_alarm_budget)
         if reference.block is not None and windows >= MINIMUM_WINDOWS:
-            stretches = _on_the_line(cells, counts, _Stretches(total, max(blocks, 1)), offset)
+            whole = _Stretches(matched, max(blocks, 1), drawn.pattern)
+            stretches = _on_the_line(cells, counts, whole, offset)
             found = _runs(np.max((stretches - centres) / spreads, axis=-1)[:, 0], max(blocks, 1), rule)
+            found = found[whole.unbroken[: len(found)]]
             # A trend within the reference looks like endless memory; what it does is in the spread of the windows.
-            apart = total / (max(blocks, 1) + min(3 * memory if memory > 1 else 0.0, 3 * max(blocks, 1)))
+            apart = worth / (max(blocks, 1) + min(3 * memory if memory > 1 else 0.0, 3 * max(blocks, 1)))
             threshold = max(threshold, _extrapolate(found, apart, rule.false_alarm_budget))
     return Calibration(
         statistics=rule.statistics,
@@ -157,6 +181,7 @@ def calibrate(
         windows=windows,
         memory=memory,
         refusal=refusal,
+        mix=mix,
     )
 
 
@@ -191,25 +216,26 @@ def _cells(reference: ReferenceProfile, rule: DriftRule) -> tuple[Cell, ...]:
     )
 
 
-def _refusal(reference: ReferenceProfile, total: int, windows: float, memory: float) -> str:
+def _refusal(matched: Matched, worth: float, windows: float, memory: float) -> str:
+    """Why there is no threshold; ``worth`` is how many blocks the matched ones are worth in the live mix."""
+    total, place = math.floor(worth), f" of {name_contexts(matched.names)}" if matched.matched else ""
     if total < MINIMUM_BLOCKS:
-        return f"The reference holds {total} blocks; {MINIMUM_BLOCKS} are needed to see what it does by itself."
+        return f"The reference holds {total} blocks{place}; {MINIMUM_BLOCKS} are needed to see what it does by itself."
     if windows >= MINIMUM_WINDOWS:
         return ""
     if total < BLOCKS_TO_SEE_MEMORY or memory > 1:
         why = f"its columns remember {memory:.1f} blocks" if memory > 1 else f"{total} blocks cannot show its memory"
         return (
-            f"The reference holds {windows:.1f} windows of this length and {why}; "
+            f"The reference holds {windows:.1f} windows of this length{place} and {why}; "
             f"{MINIMUM_WINDOWS} windows are needed to tell drift from its own ways."
         )
-    del reference
     return ""
 
 
 def _memory(reference: ReferenceProfile, counts: dict[str, Floats]) -> float:
     """Longest autocorrelation time of a column, blocks, ``[1, inf)``; 1 where none is significant."""
     longest = 1.0
-    n = len(reference.rows)
+    n = next((table.shape[1] for table in counts.values()), 0)
     if n < MINIMUM_BLOCKS:
         return longest
     bound = float(stats.norm.ppf(1 - _LEVEL / max(len(counts), 1))) / math.sqrt(n)
@@ -217,7 +243,7 @@ def _memory(reference: ReferenceProfile, counts: dict[str, Floats]) -> float:
         series = _level_of_blocks(table, isinstance(reference.whole.columns[name], NumberProfile))
         centred = series - series.mean()
         power = float(centred @ centred)
-        if power <= 0:
+        if power <= _NO_POWER:
             continue
         if float(centred[1:] @ centred[:-1]) / power + 1 / n > bound:
             longest = max(longest, _autocorrelation_time(centred, power))
@@ -225,13 +251,18 @@ def _memory(reference: ReferenceProfile, counts: dict[str, Floats]) -> float:
 
 
 def _level_of_blocks(table: Floats, number: bool) -> Floats:
-    """One number per block: the mean rank of its values, or the share of the most frequent category."""
-    present = table[:, :-1]
-    total = present.sum(axis=0)
+    """One number per block: mean rank of its values, or share of the most frequent category; less its contexts'."""
+    present = table[..., :-1]
+    total = present.sum(axis=(0, 1))
     if number:
         ranks = (np.cumsum(total) - total / 2) / max(total.sum(), 1)
-        return present @ ranks / np.maximum(present.sum(axis=1), 1)
-    return present[:, int(np.argmax(total))] / np.maximum(present.sum(axis=1), 1)
+        sums = present @ ranks
+    else:
+        sums = present[..., int(np.argmax(total))]
+    rows = present.sum(axis=-1)
+    if len(table) > 1:
+        sums = sums - rows * (sums.sum(axis=1) / np.maximum(rows.sum(axis=1), 1))[:, None]
+    return sums.sum(axis=0) / np.maximum(rows.sum(axis=0), 1)
 
 
 def _autocorrelation_time(centred: Floats, power: float) -> float:
@@ -245,11 +276,17 @@ def _autocorrelation_time(centred: Floats, power: float) -> float:
 
 
 class _Draws:
-    """Live windows and references of their own, made of runs of the reference's blocks."""
+    """Live windows and references of their own, made of runs of the reference's blocks.
+
+    Attributes
+    ----------
+    pattern
+        Share of the rows of each context that a live window has, the fullest as 1, of shape ``(n_contexts,)``.
+    """
 
     def __init__(
         self,
-        reference: ReferenceProfile,
+        matched: Matched,
         of: int,
         *,
         rows: int,
@@ -257,43 +294,72 @@ class _Draws:
         length: int,
         rng: np.random.Generator,
     ) -> None:
-        total = len(reference.rows)
+        total = len(matched.blocks)
         self._rng = rng
-        self.live = _multiplicities(rng, DRAWS, of * blocks, length, total, groups=of)
-        self.reference = np.repeat(_multiplicities(rng, DRAWS, total, length, total, groups=1), of, axis=0)
+        self.live = _multiplicities(rng, of * blocks, length, total, groups=of, chances=matched.chances)
+        self.reference = np.repeat(_multiplicities(rng, total, length, total, groups=1), of, axis=0)
         self.groups = of
-        drawn = self.live @ np.array(reference.rows, dtype=np.float64)
-        self._keep = np.minimum(rows / np.maximum(drawn, 1), 1.0)
+        drawn = matched.rows @ self.live.T
+        fullness = matched.mix / np.maximum(drawn.mean(axis=1), 1e-9)
+        self.pattern = fullness / fullness.max()
+        kept = self.pattern @ drawn
+        keep = self.pattern[:, None] * np.minimum(rows / np.maximum(kept, 1), 1.0)
+        # What a drawn reference has not seen is left out, as it is in a check.
+        self._keep = np.where(matched.rows @ self.reference.T > 0, keep, 0.0)
 
     def tables(self, counts: Floats) -> tuple[Floats, Floats]:
         """Reference counts and live counts of a column, of shape ``(n_draws * of, n_bins)``."""
-        live = self.live @ counts
-        if np.mean(self._keep) < 0.95:
-            live = self._rng.binomial(live.astype(np.int64), self._keep[:, None]).astype(np.float64)
-        return self.reference @ counts, live
+        return _matched_pair([self.reference @ table for table in counts], [*map(self._thinned, counts, self._keep)])
+
+    def _thinned(self, table: Floats, keep: Floats) -> Floats:
+        live = self.live @ table
+        if np.mean(keep) < 0.95:
+            return self._rng.binomial(live.astype(np.int64), keep[:, None]).astype(np.float64)
+        return live * (keep > 0)[:, None]
 
 
 class _Stretches:
-    """Every contiguous stretch of live length within the reference, against the rest."""
+    """Every contiguous stretch of live length within the reference, against the rest.
+
+    Attributes
+    ----------
+    unbroken
+        Stretches that are no longer than usual: contexts that come and go leave gaps between the blocks.
+    """
 
     groups = 1
 
-    def __init__(self, total: int, blocks: int) -> None:
+    def __init__(self, matched: Matched, blocks: int, pattern: Floats) -> None:
+        total = len(matched.blocks)
         starts = np.arange(total - blocks + 1)[:, None]
         where = np.arange(total)[None, :]
         self.live = ((where >= starts) & (where < starts + blocks)).astype(np.float64)
+        self._pattern = pattern
+        spans = matched.positions[blocks - 1 :] - matched.positions[: total - blocks + 1]
+        self.unbroken = (spans <= np.median(spans)) | (not matched.matched)
 
     def tables(self, counts: Floats) -> tuple[Floats, Floats]:
-        live = self.live @ counts
-        return counts.sum(axis=0) - live, live
+        inside = [self.live @ table for table in counts]
+        rest = [table.sum(axis=0) - live for table, live in zip(counts, inside, strict=True)]
+        return _matched_pair(rest, [live * share for live, share in zip(inside, self._pattern, strict=True)])
 
 
-def _multiplicities(  # noqa: PLR0917 - the shape of a draw
-    rng: np.random.Generator, draws: int, blocks: int, length: int, total: int, groups: int
+def _matched_pair(reference: list[Floats], live: list[Floats]) -> tuple[Floats, Floats]:
+    """Counts by context as one table each, the reference in the live mix of each row."""
+    if len(live) == 1:
+        return reference[0], live[0]
+    first, second = np.stack(reference), np.stack(live)
+    second = second * (first.sum(axis=-1, keepdims=True) > 0)
+    return post_stratify(first, second.sum(axis=-1)), second.sum(axis=0)
+
+
+def _multiplicities(
+    rng: np.random.Generator, blocks: int, length: int, total: int, *, groups: int, chances: Floats | None = None
 ) -> Floats:
     """How often each block of the reference is in each drawn window, of shape ``(draws * groups, total)``."""
-    runs = -(-blocks // length)
-    starts = rng.integers(0, total, size=(draws, runs))
+    draws, size = DRAWS, (DRAWS, -(-blocks // length))
+    runs = size[1]
+    starts = rng.integers(0, total, size=size) if chances is None else rng.choice(total, size=size, p=chances)
     chain = ((starts[:, :, None] + np.arange(length)) % total).reshape(draws, runs * length)[:, :blocks]
     rows = chain.reshape(draws * groups, blocks // groups) + np.arange(draws * groups)[:, None] * total
     found = np.bincount(rows.ravel(), minlength=draws * groups * total)

@@ -16,6 +16,7 @@ from ml.use_case import UseCase
 
 Kind = Literal["number", "category"]
 Kinds = Mapping[str, Kind]
+Times = NDArray[np.datetime64]
 
 
 def kinds_of(use_case: UseCase) -> dict[str, Kind]:
@@ -91,3 +92,11 @@ def as_texts(column: Any) -> pa.Array:
         column = column.combine_chunks()
     texts = pc.cast(column, pa.string())
     return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+
+def times_of(column: Any) -> Times:
+    """Event times as UTC without a zone; a naive one is taken as UTC."""
+    index = pd.DatetimeIndex(column)
+    return (
+        index.tz_localize(None).to_numpy() if index.tz is None else index.tz_convert("UTC").tz_localize(None).to_numpy()
+    )

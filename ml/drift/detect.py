@@ -9,17 +9,22 @@ from typing import Literal
 import numpy as np
 
 from ml.drift.calibrate import SEED, DriftRule, calibrate, live_blocks
+from ml.drift.context import name_contexts
+from ml.drift.matched import Matched, context_obstacles, match_reference
 from ml.drift.profile import counts_of, same_bins
 from ml.drift.statistics import find_statistic
 from ml.drift.statistics.base import Bins, Floats, bins_of
 from ml.drift.statistics.total_variation import TOTAL_VARIATION
 from ml.drift.statistics.wasserstein import WASSERSTEIN
+from ml.errors import DataError
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.records.measure import Window
 from ml.records.profile import Calibration, Profile, ReferenceProfile
 
 #: A stored calibration holds for live windows whose number of rows differs by less than this share.
 _SAME_SIZE = 0.25
+#: The same for the share of rows that would have to change their context.
+_SAME_MIX = 0.1
 
 
 def check_drift(
@@ -51,18 +56,20 @@ def check_drift(
     -------
     DriftCheck
         ``undecidable``, with every reason, when the window holds fewer than ``rule.minimum_rows`` rows or overlaps the
-        reference, the profiles have other columns or bins, every statistic of a column is undefined, or the reference
-        is too short to be calibrated on. Never ``no_drift`` for what could not be compared.
+        reference, the profiles have other columns or bins, every statistic of a column is undefined, the reference has
+        not seen the live rows' contexts, or it is too short to be calibrated on. Never ``no_drift`` for what could not
+        be compared.
     """
     window = window or live.window
-    reasons = list(_obstacles(reference, live, window, rule))
-    length = blocks if blocks is not None else _length(reference, live, window)
+    reasons = [*_obstacles(reference, live, window, rule), *context_obstacles(reference, live, rule.context)]
+    matched = _match(reference, live, rule)
+    length = blocks if blocks is not None else _length(matched, live, window)
     calibration = reference.calibration
-    if not (calibration and _fits(calibration, rule, live.n, length)):
+    if not (calibration and _fits(calibration, rule, live, length)):
         calibration = _calibrate(reference, live, rule, length) if not reasons else None
     if calibration is not None and calibration.refusal:
         reasons.append(calibration.refusal)
-    columns = _compare(reference, live, rule, calibration)
+    columns = _compare(matched, live, rule, calibration) if matched is not None else ()
     reasons += _undefined(columns)
     scores = [column.score for column in columns if column.score is not None]
     score = max(scores) if scores and not reasons else None
@@ -87,33 +94,63 @@ def check_drift(
         alarmed=alarmed,
         alarms=rule.alarms,
         of=rule.of,
-        n_reference=reference.whole.n,
+        n_reference=reference.whole.n if matched is None else matched.n,
         n_live=live.n,
         reference_windows=None if calibration is None else calibration.windows,
         memory=None if calibration is None else calibration.memory,
         columns=columns,
         effect=max(drifted) if drifted else None,
         verdict=verdict,
-        reasons=tuple(reasons) or _explain(score, threshold, columns, (alarmed, rule)),
+        reasons=tuple(reasons) or _explain(score, threshold, columns, (alarmed, rule)) + _told(matched),
     )
 
 
-def _length(reference: ReferenceProfile, live: Profile, window: Window | None) -> int:
+def matched_profile(reference: ReferenceProfile, live: Profile, rule: DriftRule) -> Profile:
+    """What a live window was compared with, to be drawn beside it: the reference in the live window's contexts."""
+    matched = _match(reference, live, rule)
+    return reference.whole if matched is None else matched.profile()
+
+
+def _match(reference: ReferenceProfile, live: Profile, rule: DriftRule) -> Matched | None:
+    """Part of the reference that the live window is compared with; None where there is none."""
+    try:
+        return match_reference(reference, rule.context, live.contexts)
+    except DataError:  # told among the obstacles
+        return None
+
+
+def _length(matched: Matched | None, live: Profile, window: Window | None) -> int:
+    if matched is None:
+        return 1
+    reference = matched.reference
     if reference.block is not None and window is not None:
-        return live_blocks(reference, window.end - window.start)
-    return max(round(live.n / max(sum(reference.rows) / max(len(reference.rows), 1), 1)), 1)
+        length = window.end - window.start
+        return matched.live_blocks(length) if matched.matched else live_blocks(reference, length)
+    return max(round(live.n / max(float(matched.rows.sum()) / max(len(matched.blocks), 1), 1)), 1)
 
 
 def _calibrate(reference: ReferenceProfile, live: Profile, rule: DriftRule, blocks: int) -> Calibration:
-    return calibrate(reference, rule, rows=live.n, blocks=blocks, rng=np.random.default_rng(SEED))
+    rng = np.random.default_rng(SEED)
+    return calibrate(reference, rule, rows=live.n, blocks=blocks, rng=rng, mix=live.contexts)
 
 
-def _fits(calibration: Calibration, rule: DriftRule, rows: int, blocks: int) -> bool:
+def _fits(calibration: Calibration, rule: DriftRule, live: Profile, blocks: int) -> bool:
     same = (calibration.statistics, calibration.false_alarm_budget, calibration.alarms, calibration.of)
     return (
         same == (rule.statistics, rule.false_alarm_budget, rule.alarms, rule.of)
         and calibration.blocks == blocks
-        and abs(rows - calibration.rows) <= _SAME_SIZE * calibration.rows
+        and abs(live.n - calibration.rows) <= _SAME_SIZE * calibration.rows
+        and _mix_distance(calibration.mix, live.contexts if rule.context else {}) <= _SAME_MIX
+    )
+
+
+def _mix_distance(first: Mapping[str, int], second: Mapping[str, int]) -> float:
+    """Share of rows that would have to change their context; 1 where only one side has contexts."""
+    if not first and not second:
+        return 0.0
+    one, other = max(sum(first.values()), 1), max(sum(second.values()), 1)
+    return sum(abs(first.get(name, 0) / one - second.get(name, 0) / other) for name in {*first, *second}) / 2 + (
+        0.5 if not first or not second else 0.0
     )
 
 
@@ -148,8 +185,9 @@ def _obstacles(reference: ReferenceProfile, live: Profile, window: Window | None
 
 
 def _compare(
-    reference: ReferenceProfile, live: Profile, rule: DriftRule, calibration: Calibration | None
+    matched: Matched, live: Profile, rule: DriftRule, calibration: Calibration | None
 ) -> tuple[ColumnDrift, ...]:
+    reference = matched.reference
     whole = reference.whole
     if live.n == 0 or whole.n == 0:
         return ()
@@ -159,7 +197,7 @@ def _compare(
     for name, column in whole.columns.items():
         if name not in live.columns or not same_bins(column, live.columns[name]):
             continue
-        first, second, bins = counts_of(column), counts_of(live.columns[name]), bins_of(column)
+        first, second, bins = matched.counts(name), counts_of(live.columns[name]), bins_of(column)
         effect = _effect(reference, name, first, second, bins)
         for statistic in (find_statistic(one) for one in rule.statistics):
             if bins.kind not in statistic.kinds:
@@ -184,9 +222,9 @@ def _compare(
                     score=score,
                     threshold=limit,
                     drifted=score is not None and threshold is not None and score > threshold,
-                    n_reference=whole.n,
+                    n_reference=matched.n,
                     n_live=live.n,
-                    missing_share_reference=column.missing / whole.n,
+                    missing_share_reference=float(first[-1] / max(first.sum(), 1)),
                     missing_share_live=live.columns[name].missing / live.n,
                     effect=effect,
                     role=reference.roles.get(name, "feature"),
@@ -243,3 +281,13 @@ def _explain(
     if rule.of > 1:
         told.append(f"{alarmed} of the last {rule.of} checks are above their threshold; {rule.alarms} make a drift.")
     return tuple(told)
+
+
+def _told(matched: Matched | None) -> tuple[str, ...]:
+    """Which part of the reference was compared with, where there are contexts."""
+    if matched is None or not matched.matched:
+        return ()
+    place = name_contexts(matched.names)
+    return (
+        f"Compared with the {matched.n} of {matched.reference.whole.n} reference rows of {place}, in the live mix.",
+    )

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from ml.drift.columns import Kinds, infer_kinds
+from ml.drift.columns import Kinds, Times, infer_kinds, times_of
+from ml.drift.context import count_contexts, label_contexts
 from ml.drift.profile import build_profile, count_columns, merge_profiles
-from ml.drift.reference import ReferenceBuilder, Times, times_of
+from ml.drift.reference import ReferenceBuilder
 from ml.errors import DataError
 from ml.records.measure import Window
 from ml.records.profile import Profile, ReferenceProfile
@@ -152,6 +153,7 @@ def profile_files(
     edges: Profile | None = None,
     block: timedelta | None = None,
     window: timedelta | None = None,
+    context: Sequence[str] = (),
     advance: Advance = lambda rows: None,
 ) -> ReferenceProfile:
     """Reference profile of files: bins from a sample, then one pass.
@@ -164,6 +166,8 @@ def profile_files(
         Length of a block of event time; None chooses one that gives about 200 blocks.
     window
         Length of live windows to come; blocks that must be joined divide it.
+    context
+        What makes a row's context, :func:`ml.drift.context.label_contexts`.
     advance
         Told how many rows were read.
 
@@ -178,7 +182,8 @@ def profile_files(
     for group in files.groups():
         if builder is None:
             length = (block or _choose_block(files)) if group.times is not None else None
-            builder = ReferenceBuilder(files.kinds, edges, block=length, run=max((files.rows or 0) // _BLOCKS, 1))
+            run = max((files.rows or 0) // _BLOCKS, 1)
+            builder = ReferenceBuilder(files.kinds, edges, block=length, run=run, context=context)
         builder.add_columns(group.table_of, rows=group.rows, times=group.times)
         advance(group.rows)
     if builder is None:
@@ -186,7 +191,9 @@ def profile_files(
     return builder.build(window=window)
 
 
-def profile_live(files: DataFiles, edges: Profile, *, advance: Advance = lambda rows: None) -> Profile:
+def profile_live(
+    files: DataFiles, edges: Profile, *, context: Sequence[str] = (), advance: Advance = lambda rows: None
+) -> Profile:
     """Profile of files on given bins, in one pass; its window is that of the time column, if there is one.
 
     Raises
@@ -197,13 +204,31 @@ def profile_live(files: DataFiles, edges: Profile, *, advance: Advance = lambda 
     whole: Profile | None = None
     for group in files.groups():
         columns = count_columns(group.table_of, files.kinds, edges)
-        found = Profile(window=_span(group.times), n=group.rows, columns={n: part for n, (part, _) in columns.items()})
+        found = Profile(
+            window=_span(group.times),
+            n=group.rows,
+            columns={n: part for n, (part, _) in columns.items()},
+            contexts=_contexts(group, files.kinds, edges, context),
+        )
         whole = found if whole is None else merge_profiles(whole, found)
         advance(group.rows)
     if whole is None:
         empty = files.schema.empty_table().select(list(files.kinds))
         return build_profile(empty, files.kinds, edges=edges)
     return whole
+
+
+def _contexts(group: RowGroup, kinds: Kinds, edges: Profile, context: Sequence[str]) -> dict[str, int]:
+    if not context:
+        return {}
+    labelled = label_contexts(
+        context,
+        rows=group.rows,
+        kinds=kinds,
+        column_of=lambda name: group.table_of(name).column(0),
+        times=group.times,
+    )
+    return count_contexts(labelled, edges.contexts)
 
 
 def column_times(table_of: Callable[[str], pa.Table | pa.RecordBatch], time_column: str | None) -> Times | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import reduce
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml.drift.columns import Kind, Kinds, as_numbers, as_texts, column_of
+from ml.drift.columns import Kind, Kinds, as_numbers, as_texts, column_of, times_of
+from ml.drift.context import count_contexts, label_contexts, merge_contexts
 from ml.drift.counting import count_numbers
 from ml.errors import DataError
 from ml.records.measure import Window
@@ -34,7 +35,13 @@ BlockIndex = NDArray[np.int32]
 
 
 def build_profile(
-    table: Table, kinds: Kinds, *, window: Window | None = None, edges: Profile | None = None, bins: int = BINS
+    table: Table,
+    kinds: Kinds,
+    *,
+    window: Window | None = None,
+    edges: Profile | None = None,
+    bins: int = BINS,
+    context: Sequence[str] = (),
 ) -> Profile:
     """Profile of some columns of a table.
 
@@ -51,6 +58,8 @@ def build_profile(
         bins of its own from the table: its quantiles or its most frequent categories; so do all for None.
     bins
         Inner bins of a number column that gets bins of its own, 2 or more; columns with ties get fewer.
+    context
+        What makes a row's context; the calendar is read from ``event_time``.
 
     Raises
     ------
@@ -58,7 +67,18 @@ def build_profile(
         A column is absent or not numeric, or there are no rows to take bins from.
     """
     profile, _ = build_blocks(table, kinds, window=window, edges=edges, bins=bins)
-    return profile
+    if not context:
+        return profile
+    names = table.columns if isinstance(table, pd.DataFrame) else table.schema.names
+    labelled = label_contexts(
+        context,
+        rows=profile.n,
+        kinds=kinds,
+        column_of=lambda name: column_of(table, name),
+        times=times_of(table["event_time"]) if "event_time" in names else None,
+    )
+    known = edges.contexts if edges is not None else ()
+    return profile.model_copy(update={"contexts": count_contexts(labelled, known)})
 
 
 def build_blocks(
@@ -121,7 +141,13 @@ def count_columns(
 
 
 def build_pieces(
-    frame: pd.DataFrame, kinds: Kinds, *, window: Window, block: timedelta, edges: Profile
+    frame: pd.DataFrame,
+    kinds: Kinds,
+    *,
+    window: Window,
+    block: timedelta,
+    edges: Profile,
+    context: Sequence[str] = (),
 ) -> tuple[Profile, ...]:
     """Profiles of a window's pieces, so that any window of whole pieces is a merge of them.
 
@@ -131,10 +157,14 @@ def build_pieces(
         Rows with ``event_time``; those outside the window are left out.
     block
         Length of a piece.
+    context
+        What makes a row's context, as in :func:`build_profile`.
     """
     times = frame["event_time"]
     return tuple(
-        build_profile(frame[(times >= piece.start) & (times < piece.end)], kinds, window=piece, edges=edges)
+        build_profile(
+            frame[(times >= piece.start) & (times < piece.end)], kinds, window=piece, edges=edges, context=context
+        )
         for piece in window.pieces(block)
     )
 
@@ -150,7 +180,12 @@ def merge_profiles(first: Profile, second: Profile) -> Profile:
     if first.columns.keys() != second.columns.keys():
         raise DataError("profiles have other columns", got=f"{list(first.columns)} and {list(second.columns)}")
     columns = {name: _merge_columns(name, column, second.columns[name]) for name, column in first.columns.items()}
-    return Profile(window=_hull(first.window, second.window), n=first.n + second.n, columns=columns)
+    return Profile(
+        window=_hull(first.window, second.window),
+        n=first.n + second.n,
+        columns=columns,
+        contexts=merge_contexts(first.contexts, second.contexts),
+    )
 
 
 def merge_all(profiles: Iterable[Profile]) -> Profile:

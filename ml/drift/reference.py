@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,29 @@ from numpy.typing import NDArray
 
 from ml.drift.answers import answer_columns
 from ml.drift.calibrate import SEED, calibrate, live_blocks, rule_of
-from ml.drift.columns import Kinds, kinds_of
+from ml.drift.columns import Kinds, Times, column_of, kinds_of, times_of
+from ml.drift.context import MAXIMUM_CONTEXTS, label_contexts, name_contexts
 from ml.drift.profile import Table, build_profile, count_columns, merge_profiles
 from ml.errors import DataError
 from ml.records.measure import Window
-from ml.records.profile import BlockCounts, Calibration, Profile, ReferenceProfile
+from ml.records.profile import BlockContexts, BlockCounts, Calibration, Profile, ReferenceProfile
 from ml.use_case import UseCase
 
 #: More blocks than this tell nothing more and cost storage: they are joined, or the oldest are left out.
 MAXIMUM_BLOCKS = 400
+#: The same where blocks are cut by context, since a context has few of them: blocks, and parts of blocks.
+MAXIMUM_CONTEXT_BLOCKS, MAXIMUM_PARTS = 2000, 10_000
 _MICROSECOND = timedelta(microseconds=1)
 
-Times = NDArray[np.datetime64]
+
+@dataclass(frozen=True)
+class _Counted:
+    """Rows of one table: position and context of each part, its rows, and its counts by column and bin."""
+
+    positions: NDArray[np.int64]
+    contexts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    counts: dict[str, NDArray[np.int64]]
 
 
 class ReferenceBuilder:
@@ -35,13 +46,25 @@ class ReferenceBuilder:
         Profile of a sample of the rows, whose bins are used.
     block
         Length of a block of event time; None counts runs of ``run`` rows instead.
+    context
+        What makes a row's context, :func:`ml.drift.context.label_contexts`; blocks are then cut by context.
     """
 
-    def __init__(self, kinds: Kinds, edges: Profile, *, block: timedelta | None, run: int = 1) -> None:
+    def __init__(
+        self,
+        kinds: Kinds,
+        edges: Profile,
+        *,
+        block: timedelta | None,
+        run: int = 1,
+        context: Sequence[str] = (),
+    ) -> None:
         self._kinds, self._edges = kinds, edges
         self._block, self._run = block, run
+        self._context = tuple(context)
+        self._names: list[str] = [] if context else [""]
         self._whole: Profile | None = None
-        self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], dict[str, NDArray[np.int64]]]] = []
+        self._parts: list[_Counted] = []
         self._rows = 0
 
     def add(self, table: Table, times: Times | None = None) -> None:
@@ -60,13 +83,21 @@ class ReferenceBuilder:
         positions = self._positions(rows, times)
         if not len(positions):
             return
-        blocks, where = np.unique(positions, return_inverse=True)
-        found = count_columns(table_of, self._kinds, self._edges, blocks=where.astype(np.int32), n_blocks=len(blocks))
+        codes = self._codes(table_of, rows, times)
+        cells, where = np.unique(positions * MAXIMUM_CONTEXTS + codes, return_inverse=True)
+        found = count_columns(table_of, self._kinds, self._edges, blocks=where.astype(np.int32), n_blocks=len(cells))
         columns = {name: column for name, (column, _) in found.items()}
-        profile = Profile(window=None if times is None else _hull(times), n=rows, columns=columns)
+        held = np.bincount(codes, minlength=len(self._names)).tolist() if self._context else []
+        profile = Profile(
+            window=None if times is None else _hull(times),
+            n=rows,
+            columns=columns,
+            contexts={name: n for name, n in zip(self._names, held, strict=False) if n},
+        )
         self._whole = profile if self._whole is None else merge_profiles(self._whole, profile)
         counts = {name: table for name, (_, table) in found.items()}
-        self._parts.append((blocks, np.bincount(where, minlength=len(blocks)), counts))
+        size = np.bincount(where, minlength=len(cells))
+        self._parts.append(_Counted(cells // MAXIMUM_CONTEXTS, cells % MAXIMUM_CONTEXTS, size, counts))
 
     def build(
         self, *, use_case: str | None = None, window: timedelta | None = None, fingerprint: str = ""
@@ -85,28 +116,72 @@ class ReferenceBuilder:
         """
         if self._whole is None:
             raise DataError("reference needs rows", where=use_case or "reference", got="0 rows")
-        blocks = np.unique(np.concatenate([part[0] for part in self._parts]))
-        factor = self._factor(blocks, window)
-        joined, where = np.unique(blocks // factor, return_inverse=True)
-        newest = slice(max(len(joined) - MAXIMUM_BLOCKS, 0), None)
-        rows = np.zeros(len(joined), dtype=np.int64)
-        counts = {n: np.zeros((len(joined), self._parts[0][2][n].shape[1]), np.int64) for n in self._kinds}
-        for found, sizes, tables in self._parts:
-            target = where[np.searchsorted(blocks, found)]
-            np.add.at(rows, target, sizes)
-            for name, table in tables.items():
-                np.add.at(counts[name], target, table)
+        positions = np.concatenate([part.positions for part in self._parts])
+        contexts = self._sorted_contexts()
+        factor = self._factor(positions, contexts, window)
+        joined, block = np.unique(positions // factor, return_inverse=True)
+        dropped = max(len(joined) - self._limit(), 0)
+        joined, block = joined[dropped:], block - dropped
+        kept = block >= 0
+        cells, where = np.unique(block[kept] * MAXIMUM_CONTEXTS + contexts[kept], return_inverse=True)
+        rows = np.zeros((len(joined), len(self._names)), dtype=np.int64)
+        sizes = np.concatenate([part.rows for part in self._parts])
+        np.add.at(rows, (block[kept], contexts[kept]), sizes[kept])
         seconds = None if self._block is None else self._block.total_seconds() * int(factor)
         return ReferenceProfile(
             use_case=use_case,
             whole=self._whole,
             block=seconds,
-            first=None if seconds is None else _moment(int(joined[newest][0]) * int(factor) * self._ticks()),
-            positions=tuple((joined[newest] - joined[newest][0]).tolist()),
-            rows=tuple(rows[newest].tolist()),
-            counts={name: BlockCounts.pack(table[newest]) for name, table in counts.items()},
+            first=None if seconds is None else _moment(int(joined[0]) * int(factor) * self._ticks()),
+            positions=tuple((joined - joined[0]).tolist()),
+            rows=tuple(rows.sum(axis=1).tolist()),
+            counts={name: BlockCounts.pack(self._joined(name, kept, where, len(cells))) for name in self._kinds},
+            contexts=self._block_contexts(rows),
             fingerprint=fingerprint,
         )
+
+    def _joined(self, name: str, kept: NDArray[np.bool_], where: NDArray[np.int64], parts: int) -> NDArray[np.int64]:
+        """Counts of a column by part and bin."""
+        counts = np.concatenate([part.counts[name] for part in self._parts])
+        found = np.zeros((parts, counts.shape[1]), dtype=np.int64)
+        np.add.at(found, where, counts[kept])
+        return found
+
+    def _block_contexts(self, rows: NDArray[np.int64]) -> BlockContexts | None:
+        if not self._context:
+            return None
+        return BlockContexts(by=self._context, names=tuple(sorted(self._names)), rows=BlockCounts.pack(rows))
+
+    def _codes(self, table_of: Callable[[str], Table], rows: int, times: Times | None) -> NDArray[np.int64]:
+        """Context of each row among all that were met so far."""
+        if not self._context:
+            return np.zeros(rows, dtype=np.int64)
+        codes, names = label_contexts(
+            self._context,
+            rows=rows,
+            kinds=self._kinds,
+            column_of=lambda name: column_of(table_of(name), name),
+            times=times,
+        )
+        new = [names[code] for code in np.unique(codes) if names[code] not in self._names]
+        if len(self._names) + len(new) > MAXIMUM_CONTEXTS:
+            raise DataError(
+                "too many contexts",
+                where=", ".join(self._context),
+                got=f"{len(self._names) + len(new)} or more, such as {name_contexts(new)}",
+                allowed=f"at most {MAXIMUM_CONTEXTS}",
+            )
+        self._names += new
+        at = {name: i for i, name in enumerate(self._names)}
+        return np.array([at.get(name, 0) for name in names], dtype=np.int64)[codes]
+
+    def _sorted_contexts(self) -> NDArray[np.int64]:
+        """Context of each part among their sorted names, so that the order of the rows does not matter."""
+        rank = np.argsort(np.argsort(np.array(self._names)))
+        return rank[np.concatenate([part.contexts for part in self._parts])]
+
+    def _limit(self) -> int:
+        return MAXIMUM_CONTEXT_BLOCKS if self._context else MAXIMUM_BLOCKS
 
     def _ticks(self) -> int:
         return 1 if self._block is None else self._block // _MICROSECOND
@@ -121,15 +196,23 @@ class ReferenceBuilder:
         self._rows += rows
         return found
 
-    def _factor(self, blocks: NDArray[np.int64], window: timedelta | None) -> int:
-        if len(blocks) <= MAXIMUM_BLOCKS:
+    def _factor(self, positions: NDArray[np.int64], contexts: NDArray[np.int64], window: timedelta | None) -> int:
+        """How many blocks are joined into one, so that there are few enough; a divisor of the window's where known."""
+
+        def few(factor: int) -> bool:
+            joined = positions // factor
+            parts = np.unique(joined * MAXIMUM_CONTEXTS + contexts)
+            return len(np.unique(joined)) <= self._limit() and (not self._context or len(parts) <= MAXIMUM_PARTS)
+
+        if few(1):
             return 1
         if self._block is None or window is None:
-            return -(-len(blocks) // MAXIMUM_BLOCKS)
+            blocks = len(np.unique(positions))
+            parts = len(np.unique(positions * MAXIMUM_CONTEXTS + contexts)) if self._context else 0
+            return max(-(-blocks // self._limit()), -(-parts // MAXIMUM_PARTS))
         per_window = max(window // self._block, 1)
         divisors = [f for f in range(1, per_window + 1) if per_window % f == 0]
-        few = [f for f in divisors if len(np.unique(blocks // f)) <= MAXIMUM_BLOCKS]
-        return few[0] if few else divisors[-1]
+        return next((f for f in divisors if few(f)), divisors[-1])
 
 
 def build_reference(
@@ -158,7 +241,7 @@ def build_reference(
     kinds = kinds_of(use_case) | {name: kind for name, (kind, _) in answers.items()}
     monitoring = use_case.monitoring
     edges = build_profile(frame, kinds)
-    builder = ReferenceBuilder(kinds, edges, block=monitoring.block)
+    builder = ReferenceBuilder(kinds, edges, block=monitoring.block, context=monitoring.context)
     builder.add(frame, times_of(frame["event_time"]))
     built = builder.build(use_case=use_case.name, window=monitoring.window, fingerprint=fingerprint)
     return built.model_copy(
@@ -189,14 +272,6 @@ def _calibrate_for_windows(reference: ReferenceProfile, use_case: UseCase) -> Ca
     blocks = live_blocks(reference, use_case.monitoring.window)
     rows = round(sum(reference.rows) / len(reference.rows) * blocks)
     return calibrate(reference, rule_of(use_case), rows=rows, blocks=blocks, rng=np.random.default_rng(SEED))
-
-
-def times_of(column: Any) -> Times:
-    """Event times as UTC without a zone; a naive one is taken as UTC."""
-    index = pd.DatetimeIndex(column)
-    return (
-        index.tz_localize(None).to_numpy() if index.tz is None else index.tz_convert("UTC").tz_localize(None).to_numpy()
-    )
 
 
 def _hull(times: Times) -> Window:

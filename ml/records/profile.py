@@ -69,11 +69,14 @@ class Profile(Record):
         Rows.
     columns
         Profile per feature.
+    contexts
+        Rows per context; empty where the use case names none.
     """
 
     window: Window | None
     n: int
     columns: dict[str, ColumnProfile]
+    contexts: dict[str, int] = Field(default_factory=dict)
 
 
 class BlockCounts(Record):
@@ -113,6 +116,25 @@ class BlockCounts(Record):
             raise DataError("packed counts are damaged", got=str(error), allowed=f"{self.shape} counts") from error
 
 
+class BlockContexts(Record):
+    """Contexts of a reference's blocks: its counts are then kept by block *and* context.
+
+    Attributes
+    ----------
+    by
+        What makes a context, as the use case names it: ``month``, ``hour_of_day``, a column.
+    names
+        The contexts, in the order of their names.
+    rows
+        By block and context, of shape ``(n_blocks, n_contexts)``. The counts of a column have one row for each cell
+        that holds rows, in this order.
+    """
+
+    by: tuple[str, ...]
+    names: tuple[str, ...]
+    rows: BlockCounts
+
+
 class Calibration(Record):
     """How far the statistics of windows without drift lie apart, and the threshold that keeps the budget.
 
@@ -125,6 +147,8 @@ class Calibration(Record):
         Of the largest score over all cells; None when the reference cannot tell.
     rows, blocks
         Rows and blocks of the live window that it holds for.
+    mix
+        Rows of that window by context; empty without contexts.
     windows
         How many windows of that length the reference holds.
     memory
@@ -147,6 +171,7 @@ class Calibration(Record):
     windows: float
     memory: float
     refusal: str = ""
+    mix: dict[str, int] = Field(default_factory=dict)
 
 
 class ReferenceProfile(Record):
@@ -167,7 +192,10 @@ class ReferenceProfile(Record):
     rows
         Rows of each such block.
     counts
-        Rows by block and bin of each column; whatever stationary data does shows in how blocks differ.
+        Rows by block and bin of each column; whatever stationary data does shows in how blocks differ. With contexts
+        by block, context and bin.
+    contexts
+        How blocks are cut by context; None without contexts.
     influence
         Of a feature on the champion: mean absolute change of a probability when the feature is shuffled among the
         training rows, ``[0, 1]``; empty where there is no model.
@@ -187,6 +215,7 @@ class ReferenceProfile(Record):
     positions: tuple[int, ...]
     rows: tuple[int, ...]
     counts: dict[str, BlockCounts]
+    contexts: BlockContexts | None = None
     influence: dict[str, float] = Field(default_factory=dict)
     roles: dict[str, Role] = Field(default_factory=dict)
     calibration: Calibration | None = None

@@ -285,7 +285,7 @@ def _check(
     model, window = _model(story, champion), Window(start=start, end=end)
     reference = model.reference
     rows = model.describe(story.rows, story.between(start, end))
-    live = build_profile(rows, kinds_in(reference.whole), window=window, edges=reference.whole)
+    live = build_profile(rows, kinds_in(reference.whole), window=window, edges=reference.whole, context=rule.context)
     version = story.ends.index(champion)
     story.checks[key] = check_drift(reference, live, rule, window=window, model_version=version, earlier=earlier)
     return story.checks[key]

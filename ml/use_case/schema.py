@@ -36,6 +36,9 @@ StatisticName = Literal[
     "range_violation",
 ]
 
+#: Contexts that are read from the event time, UTC.
+CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
+
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
@@ -176,6 +179,17 @@ class Monitoring(_Section):
         default=False, description="compare where the model looks as well: a forecast more per feature and row"
     )
     minimum_rows: int = Field(default=100, ge=1, description="fewer live rows are undecidable")
+    context: tuple[str, ...] = Field(
+        default=(),
+        description="live rows are compared with reference rows of the same hour_of_day, day_of_week, month (UTC), "
+        "or value of a category or boolean feature",
+    )
+
+    @model_validator(mode="after")
+    def _contexts_differ(self) -> Self:
+        if len(set(self.context)) != len(self.context):
+            raise ValueError(f"context must not name one thing twice, got {list(self.context)}")
+        return self
 
     @model_validator(mode="after")
     def _blocks_make_a_window(self) -> Self:
@@ -275,6 +289,18 @@ class UseCase(_Section):
             raise ValueError("training.validation must be longer than target.horizon, the gap that is left out of it")
         if self.baselines.persistence is not None and self.baselines.persistence not in self.features:
             raise ValueError(f"baselines.persistence must be one of features, got {self.baselines.persistence!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _contexts_exist(self) -> Self:
+        usable = [name for name, feature in self.features.items() if feature.type != "number"]
+        allowed = [*usable, *(name for name in CALENDAR_CONTEXTS if name not in self.features)]
+        for name in self.monitoring.context:
+            if name not in allowed:
+                raise ValueError(
+                    f"monitoring.context must be of {', '.join(allowed)} (a category or boolean feature, or the "
+                    f"calendar), got {name!r}"
+                )
         return self
 
     @property

@@ -40,11 +40,13 @@ def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
     if champion is None:
         raise AirflowSkipException(f"{name} has no champion yet: trigger its retrain DAG first")
     window, reference = live_window(bench, as_of(context)), bench.registry.reference(champion)
-    rows, edges, block = bench.lake.answered(window), reference.whole, bench.use_case.monitoring.block
+    rows, edges, monitoring = bench.lake.answered(window), reference.whole, bench.use_case.monitoring
     if reference.roles:
         with _answers_of(bench, champion) as answer:
             rows = with_answers(rows, answer, bench.use_case, edges)
-    for piece in build_pieces(rows, kinds_in(edges), window=window, block=block, edges=edges):
+    for piece in build_pieces(
+        rows, kinds_in(edges), window=window, block=monitoring.block, edges=edges, context=monitoring.context
+    ):
         print(bench.lake.save_profile(piece, model_version=champion.version))
     return champion.version
 
@@ -52,7 +54,7 @@ def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
 def detect_drift(name: str, version: int, **context: Any) -> str:
     """Compare the live profile with the reference of the model that it was made for; returns the check as JSON."""
     from ml.drift.calibrate import rule_of
-    from ml.drift.detect import check_drift
+    from ml.drift.detect import check_drift, matched_profile
     from ml.drift.profile import merge_all
     from ml.drift.report import draw_report, print_check
 
@@ -62,9 +64,11 @@ def detect_drift(name: str, version: int, **context: Any) -> str:
     pieces = window.pieces(bench.use_case.monitoring.block)
     live = merge_all(bench.lake.read_profile(piece, model_version=version) for piece in pieces)
     earlier = [decision.check for decision in _decisions(bench, before=window.end)]
-    check = check_drift(reference, live, rule_of(bench.use_case), window=window, model_version=version, earlier=earlier)
+    rule = rule_of(bench.use_case)
+    check = check_drift(reference, live, rule, window=window, model_version=version, earlier=earlier)
     print(print_check(check))
-    bench.registry.log_check(bench.use_case, check, draw_report(check, reference.whole, live))
+    page = draw_report(check, matched_profile(reference, live, rule), live)
+    bench.registry.log_check(bench.use_case, check, page)
     return check.model_dump_json()
 
 
