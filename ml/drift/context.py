@@ -104,5 +104,5 @@ def _label_times(name: str, kinds: Kinds, times: Times | None) -> Labelled:
     if name == "hour_of_day":
         return index.hour.to_numpy(np.int64), [f"hour {hour}" for hour in range(24)]
     if name == "day_of_week":
-        return index.dayofweek.to_numpy(np.int64), list(_DAYS)
+        return index.day_of_week.to_numpy(np.int64), list(_DAYS)
     return index.month.to_numpy(np.int64) - 1, [f"month {month}" for month in range(1, 13)]

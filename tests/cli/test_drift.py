@@ -186,6 +186,42 @@ def test_a_reference_that_is_too_short_decides_nothing(perennial, files):
     assert "10 blocks" in told["undecidable"][0]
 
 
+def test_rows_are_compared_with_rows_of_their_own_context(perennial, files, tmp_path):
+    """Dry roads are faster: a dry week is a drift of the whole and none of dry roads, from files and from profiles."""
+    for name, seed, first, hours in (("year", 1, "2024-01-01", 24 * 200), ("week", 2, "2024-08-01", 24 * 7)):
+        rows = table(seed, first=first, hours=hours)
+        rows["speed"] += np.where(rows["road"] == "dry", 30, 0)
+        (rows if name == "year" else rows[rows["road"] == "dry"]).to_parquet(files / f"{name}.parquet", index=False)
+    pair = ("--reference", str(files / "year.parquet"), "--live", str(files / "week.parquet"), "--json")
+    profiles = [str(tmp_path / f"{name}.json") for name in ("year", "week")]
+    perennial("profile", str(files / "year.parquet"), "-o", profiles[0], "--context", "road", "--block", "1d")
+    perennial("profile", str(files / "week.parquet"), "-o", profiles[1], "--like", profiles[0], "--block", "1d")
+
+    without = json.loads(perennial("drift", *pair, "--block", "1d").out)
+    within = json.loads(perennial("drift", *pair, "--block", "1d", "--context", "road").out)
+    by_profile = json.loads(perennial("drift", "--reference", profiles[0], "--live", profiles[1], "--json").out)
+    page = tmp_path / "page.html"
+    perennial("drift", *pair, "--block", "1d", "--context", "road", "--html", str(page))
+
+    assert (without["verdict"], within["verdict"]) == ("drift", "no_drift")
+    assert within["n_reference"] < without["n_reference"]
+    assert "reference rows of road dry" in within["reasons"][-1]
+    assert (by_profile["verdict"], by_profile["score"]) == ("no_drift", within["score"])
+    assert "road dry" in page.read_text()
+
+
+def test_a_month_that_the_reference_lacks_decides_nothing(perennial, files):
+    """Said with the number of rows; a context that is nowhere is exit code 2."""
+    pair = ("--reference", str(files / "reference.parquet"), "--live", str(files / "quiet.parquet"))
+
+    told = json.loads(perennial("drift", *pair, "--context", "month", "--json").out)
+    wrong = perennial("drift", *pair, "--context", "pier")
+
+    assert told["undecidable"] == ["The reference has not seen month 3 (144 of 144 live rows)."]
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "context is no column; where: pier" in wrong.err
+
+
 def test_statistics_can_be_chosen(perennial, files):
     """Of those that there are; an unknown one is exit code 2 with the known ones."""
     words = ("drift", "--reference", str(files / "reference.parquet"), "--live", str(files / "fast.parquet"), "--json")
