@@ -292,6 +292,20 @@ def test_the_order_of_the_rows_of_a_file_does_not_matter():
     assert first.model_copy(update=still | {"policies": ()}) == second.model_copy(update=still | {"policies": ()})
 
 
+def test_windows_are_checked_in_their_contexts():
+    """Days of January are; the first of February is like nothing in the reference."""
+    use_case = ferry(monitoring={"context": ["month"]})
+
+    found = policy(told(sailed(WORLDS["stationary"], days=33), use_case)).decisions
+
+    january = [decision for decision in found if decision.as_of <= START + 31 * DAY]
+    february = [decision for decision in found if decision.as_of > START + 31 * DAY]
+    assert {decision.verdict for decision in january} <= {"no_drift", "drift"}
+    assert january[0].threshold is not None
+    assert [decision.verdict for decision in february] == ["undecidable"] * len(february)
+    assert february
+
+
 def test_live_traffic_begins_when_asked():
     """A naive moment is UTC; the share of work done only grows, up to all of it."""
     shares: list[float] = []
