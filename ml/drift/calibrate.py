@@ -309,10 +309,10 @@ class _Draws:
 
     def tables(self, counts: Floats) -> tuple[Floats, Floats]:
         """Reference counts and live counts of a column, of shape ``(n_draws * of, n_bins)``."""
-        return _matched_pair([self.reference @ table for table in counts], [*map(self._thinned, counts, self._keep)])
+        references, lives = _sums(self.reference, counts), _sums(self.live, counts)
+        return _matched_pair(references, [*map(self._thinned, lives, self._keep)])
 
-    def _thinned(self, table: Floats, keep: Floats) -> Floats:
-        live = self.live @ table
+    def _thinned(self, live: Floats, keep: Floats) -> Floats:
         if np.mean(keep) < 0.95:
             return self._rng.binomial(live.astype(np.int64), keep[:, None]).astype(np.float64)
         return live * (keep > 0)[:, None]
@@ -339,9 +339,18 @@ class _Stretches:
         self.unbroken = (spans <= np.median(spans)) | (not matched.matched)
 
     def tables(self, counts: Floats) -> tuple[Floats, Floats]:
-        inside = [self.live @ table for table in counts]
+        inside = _sums(self.live, counts)
         rest = [table.sum(axis=0) - live for table, live in zip(counts, inside, strict=True)]
         return _matched_pair(rest, [live * share for live, share in zip(inside, self._pattern, strict=True)])
+
+
+def _sums(drawn: Floats, counts: Floats) -> list[Floats]:
+    """Counts of drawn windows by context; a block takes part where it holds the context, which few do of a month."""
+    if len(counts) == 1:
+        return [drawn @ counts[0]]
+    held = [np.flatnonzero(table.any(axis=1)) for table in counts]
+    columns = np.ascontiguousarray(drawn.T)
+    return [columns[some].T @ table[some] for some, table in zip(held, counts, strict=True)]
 
 
 def _matched_pair(reference: list[Floats], live: list[Floats]) -> tuple[Floats, Floats]:
