@@ -13,9 +13,11 @@ from ml.cli.output import print_json, progress_bar, stdout
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from ml.drift.calibrate import DriftRule
+    from ml.drift.domain_classifier import Rows
     from ml.drift.files import Advance, DataFiles
     from ml.records.decision import DriftCheck
-    from ml.records.profile import Profile, ReferenceProfile
+    from ml.records.profile import Profile, Projection, ReferenceProfile
     from ml.use_case import UseCase
 
 UseCaseFile = Annotated[str | None, typer.Option("--use-case", help="Name or file: its columns, time and budget.")]
@@ -37,6 +39,9 @@ def profile(
     time_column: TimeColumn = None,
     block: Block = None,
     context: Context = None,
+    multivariate: Annotated[
+        bool, typer.Option("--multivariate", help="Also profile how far rows lie off the main directions.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make the profile of files in one pass: counts, moments, histograms, and how blocks of rows differ.
@@ -48,6 +53,7 @@ def profile(
     found = _use_case(use_case)
     data = _open(files, found, time_column)
     other = _read_profile(like) if like is not None else None
+    data, projection = _projected(data, other, wanted=multivariate)
     with progress_bar("profiling") as show:
         made = profile_files(
             data,
@@ -56,7 +62,7 @@ def profile(
             context=_context(context, found, other),
             advance=_advance(data, show, "profiling", 0.0, 1.0),
         )
-    made = made.model_copy(update={"use_case": found.name if found else None})
+    made = made.model_copy(update={"use_case": found.name if found else None, "projection": projection})
     made.write(output)
     size = output.stat().st_size
     answer = {
@@ -86,6 +92,9 @@ def drift(
     context: Context = None,
     budget: Annotated[float | None, typer.Option(help="Share of checks without drift that may alarm.")] = None,
     statistic: Annotated[list[str] | None, typer.Option(help="Use these instead; may be repeated.")] = None,
+    multivariate: Annotated[
+        bool, typer.Option("--multivariate", help="Also look at how columns hang together; needs data, not profiles.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a self-contained report here.")] = None,
     fail_on_drift: Annotated[bool, typer.Option("--fail-on-drift", help="Exit code 1 on drift.")] = False,
     as_json: Json = False,
@@ -98,23 +107,28 @@ def drift(
     """
     from dataclasses import replace
 
-    from ml.drift.detect import check_drift, matched_profile
+    from ml.drift.detect import matched_profile
     from ml.drift.reference import keep_columns
     from ml.drift.report import draw_report
     from ml.records.base import write_atomically
 
     found = _use_case(use_case)
-    rule = _rule(found, budget, statistic)
+    rule = _rule(found, budget, statistic, multivariate=multivariate)
     with progress_bar("reading") as show:
         first = _reference(
-            reference, found, time_column, show, block=_duration(block, found), context=_context(context, found)
+            reference,
+            found,
+            time_column,
+            (rule, show),
+            block=_duration(block, found),
+            context=_context(context, found),
         )
         rule = replace(rule, context=_context(context, found, first))
-        second = _live(live, first, found, time_column, show, context=rule.context)
+        second = _live(live, first, found, time_column, (rule, show))
         if not first.roles.keys() <= second.columns.keys():  # a file of rows holds no answers
             first = keep_columns(first, [name for name in first.whole.columns if name not in first.roles])
-        show("comparing", 0.95)
-        check = check_drift(first, second, rule)
+        show("comparing", 0.6)
+        check = _check((reference, live), (first, second), rule, (found, time_column, show))
         if html is not None:
             write_atomically(html, draw_report(check, matched_profile(first, second, rule), second).encode())
     if as_json:
@@ -125,6 +139,8 @@ def drift(
 
 
 def _answer(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -> dict[str, Any]:
+    from ml.drift.projection import JOINT
+
     reasons = list(check.reasons)
     return {
         "drifted": {"drift": True, "no_drift": False, "undecidable": None}[check.verdict],
@@ -136,7 +152,7 @@ def _answer(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -
         "n_live": check.n_live,
         "reference_windows": check.reference_windows,
         "memory": check.memory,
-        "schema": {name: column.kind for name, column in reference.whole.columns.items()},
+        "schema": {name: column.kind for name, column in reference.whole.columns.items() if name != JOINT},
         "columns": [column.model_dump(mode="json", exclude={"format"}) for column in check.columns],
         "undecidable": reasons if check.verdict == "undecidable" else [],
         "reasons": reasons,
@@ -145,9 +161,10 @@ def _answer(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -
 
 
 def _print(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -> None:
+    from ml.drift.projection import JOINT
     from ml.drift.report import check_table
 
-    kinds = [column.kind for column in reference.whole.columns.values()]
+    kinds = [column.kind for name, column in reference.whole.columns.items() if name != JOINT]
     stdout.print(
         f"{kinds.count('number')} number and {kinds.count('category')} category columns; "
         f"{check.n_reference:,} reference rows, {check.n_live:,} live rows"
@@ -162,22 +179,79 @@ def _print(check: DriftCheck, reference: ReferenceProfile, html: Path | None) ->
         stdout.print(f"report: {html}", soft_wrap=True, markup=False)
 
 
+def _check(
+    paths: tuple[Path, Path],
+    profiles: tuple[ReferenceProfile, Profile],
+    rule: DriftRule,
+    asked: tuple[UseCase | None, str | None, Any],
+) -> DriftCheck:
+    from ml.drift.file_rows import read_rows
+    from ml.drift.multivariate import check_together
+
+    (first, second), (use_case, time_column, show) = profiles, asked
+    told, rule = _without_what_profiles_lack(paths, first, rule)
+
+    def sides() -> tuple[Rows, Rows]:
+        show("reading rows", 0.6)
+        opened = [_open([path], use_case, time_column) for path in paths]
+        return read_rows(opened[0], first.whole), read_rows(opened[1], first.whole)
+
+    check = check_together(
+        first, second, rule, sides=sides, advance=lambda share: show("telling rows apart", 0.65 + 0.3 * share)
+    )
+    return check.model_copy(update={"reasons": check.reasons + told}) if told else check
+
+
+def _without_what_profiles_lack(
+    paths: tuple[Path, Path], reference: ReferenceProfile, rule: DriftRule
+) -> tuple[tuple[str, ...], DriftRule]:
+    """Sentences about what needs rows or directions that a profile does not have, and the rule without it."""
+    from dataclasses import replace
+
+    from ml.errors import InputError
+
+    stored = [str(path) for path in paths if path.suffix == ".json"]
+    if not stored or not rule.multivariate:
+        return (), rule
+    if reference.projection is None:
+        raise InputError(
+            "a profile without main directions cannot be looked at together",
+            where=str(paths[0]),
+            allowed="data on both sides, or a reference made by perennial profile --multivariate",
+        )
+    left = tuple(name for name in rule.multivariate if name != "domain_classifier")
+    told = f"The domain classifier needs rows, which a profile has not: {', '.join(stored)}."
+    return ((told,) if left != rule.multivariate else ()), replace(rule, multivariate=left)
+
+
+def _projected(data: DataFiles, like: ReferenceProfile | None, *, wanted: bool) -> tuple[DataFiles, Projection | None]:
+    """Files with the column of reconstruction errors, when it is wanted or the profile to be like has it."""
+    from ml.drift.file_rows import project_files
+
+    if like is not None:
+        return data.projected(like.projection), like.projection
+    return project_files(data) if wanted else (data, None)
+
+
 def _reference(
     path: Path,
     use_case: UseCase | None,
     time_column: str | None,
-    show: Any,
+    asked: tuple[DriftRule, Any],
     *,
     block: timedelta | None,
     context: tuple[str, ...],
 ) -> ReferenceProfile:
     from ml.drift.files import profile_files
 
+    rule, show = asked
     if path.suffix == ".json":
         return _read_profile(path)
     data = _open([path], use_case, time_column)
-    advance = _advance(data, show, f"reading {path.name}", 0.0, 0.5)
-    return profile_files(data, block=block, context=context, advance=advance)
+    data, projection = _projected(data, None, wanted="pca_reconstruction" in rule.multivariate)
+    advance = _advance(data, show, f"reading {path.name}", 0.0, 0.3)
+    made = profile_files(data, block=block, context=context, advance=advance)
+    return made.model_copy(update={"projection": projection})
 
 
 def _live(
@@ -185,17 +259,18 @@ def _live(
     reference: ReferenceProfile,
     use_case: UseCase | None,
     time_column: str | None,
-    show: Any,
-    *,
-    context: tuple[str, ...],
+    asked: tuple[DriftRule, Any],
 ) -> Profile:
     from ml.drift.files import profile_live
 
+    rule, show = asked
     if path.suffix == ".json":
         return _read_profile(path).whole
     data = _open([path], use_case, time_column)
-    advance = _advance(data, show, f"reading {path.name}", 0.5, 0.95)
-    return profile_live(data, reference.whole, context=context, advance=advance)
+    if "pca_reconstruction" in rule.multivariate:
+        data = data.projected(reference.projection)
+    advance = _advance(data, show, f"reading {path.name}", 0.3, 0.6)
+    return profile_live(data, reference.whole, context=rule.context, advance=advance)
 
 
 def _context(
@@ -236,7 +311,9 @@ def _read_profile(path: Path) -> ReferenceProfile:
     return ReferenceProfile.read(path)
 
 
-def _rule(use_case: UseCase | None, budget: float | None, statistics: list[str] | None) -> Any:
+def _rule(
+    use_case: UseCase | None, budget: float | None, statistics: list[str] | None, *, multivariate: bool
+) -> DriftRule:
     from dataclasses import replace
 
     from ml.drift.calibrate import DriftRule, rule_of
@@ -248,6 +325,8 @@ def _rule(use_case: UseCase | None, budget: float | None, statistics: list[str] 
         if not 0 < budget < 1:
             raise InputError("budget is no share", where="--budget", got=f"{budget:g}", allowed="above 0, below 1")
         rule = replace(rule, false_alarm_budget=budget)
+    if multivariate:
+        rule = replace(rule, multivariate=("pca_reconstruction", "domain_classifier"))
     if statistics:
         rule = replace(rule, statistics=tuple(find_statistic(name).name for name in statistics))
     return rule

@@ -59,6 +59,8 @@ class DriftRule:
         A drift is this many of the last ``of`` checks above their threshold.
     context
         What makes a row's context; live rows are compared with reference rows of the same contexts.
+    multivariate
+        Names of what looks at all columns together, :mod:`ml.drift.multivariate`.
     """
 
     statistics: tuple[str, ...] = ("kolmogorov_smirnov", "psi", "missing_rate", "new_categories")
@@ -67,11 +69,17 @@ class DriftRule:
     alarms: int = 1
     of: int = 1
     context: tuple[str, ...] = ()
+    multivariate: tuple[str, ...] = ()
 
     @cached_property
     def found(self) -> tuple[Statistic, ...]:
         """The statistics themselves."""
         return tuple(find_statistic(name) for name in self.statistics)
+
+    @property
+    def share(self) -> float:
+        """What single columns may spend of the budget: half where the domain classifier has the other half."""
+        return self.false_alarm_budget / (2 if "domain_classifier" in self.multivariate else 1)
 
 
 def rule_of(use_case: UseCase) -> DriftRule:
@@ -84,6 +92,7 @@ def rule_of(use_case: UseCase) -> DriftRule:
         alarms=monitoring.persistence.alarms,
         of=monitoring.persistence.of,
         context=monitoring.context,
+        multivariate=monitoring.multivariate,
     )
 
 
@@ -165,7 +174,7 @@ def calibrate(
             found = found[whole.unbroken[: len(found)]]
             # A trend within the reference looks like endless memory; what it does is in the spread of the windows.
             apart = worth / (max(blocks, 1) + min(3 * memory if memory > 1 else 0.0, 3 * max(blocks, 1)))
-            threshold = max(threshold, _extrapolate(found, apart, rule.false_alarm_budget))
+            threshold = max(threshold, extrapolate(found, apart, rule.false_alarm_budget))
     return Calibration(
         statistics=rule.statistics,
         false_alarm_budget=rule.false_alarm_budget,
@@ -419,7 +428,7 @@ def _quantile(scores: Floats, budget: float) -> float:
     return start + float(excess.mean() if len(excess) else 0.0) * math.log(_TAIL / budget)
 
 
-def _extrapolate(scores: Floats, windows: float, budget: float) -> float:
+def extrapolate(scores: Floats, windows: float, budget: float) -> float:
     """Student's prediction bound for one more window."""
     quantile = float(stats.t.ppf(1 - budget, df=max(windows - 1, 1)))
     return float(scores.mean()) + quantile * float(scores.std(ddof=1)) * math.sqrt(1 + 1 / windows)

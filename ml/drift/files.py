@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from ml.drift.columns import Kinds, Times, infer_kinds, times_of
 from ml.drift.context import count_contexts, label_contexts
 from ml.drift.profile import build_profile, count_columns, merge_profiles
+from ml.drift.projection import JOINT, append_errors, part_of, with_joint_kind
 from ml.drift.reference import ReferenceBuilder
 from ml.errors import DataError
 from ml.records.measure import Window
-from ml.records.profile import Profile, ReferenceProfile
+from ml.records.profile import Profile, Projection, ReferenceProfile
 
 #: Rows that bins are taken from.
 SAMPLE_ROWS = 100_000
@@ -62,6 +63,10 @@ class DataFiles:
         None where only reading tells (CSV).
     time_column
         None where rows have no time.
+    projection
+        Adds the column of reconstruction errors, for which some columns of a row group are read together.
+    parts
+        Of a reference: the same without each fifth of its rows, used for that fifth; empty for live files.
     """
 
     paths: tuple[Path, ...]
@@ -69,6 +74,27 @@ class DataFiles:
     rows: int | None
     kinds: Kinds
     time_column: str | None
+    projection: Projection | None = None
+    parts: tuple[Projection, ...] = ()
+
+    @property
+    def stored(self) -> Kinds:
+        """Kinds of the columns that the files hold themselves."""
+        return {name: kind for name, kind in self.kinds.items() if self.projection is None or name != JOINT}
+
+    def projected(self, projection: Projection | None) -> DataFiles:
+        """The files with the column of reconstruction errors; as they are without directions or one of their columns.
+
+        Raises
+        ------
+        DataError
+            A column of the files is named like the new one.
+        """
+        if projection is None or not set(projection.columns) <= self.kinds.keys() or not projection.columns:
+            return self
+        if JOINT in self.kinds:
+            raise DataError("column has the name of a derived one", got=JOINT, allowed="any other name")
+        return replace(self, kinds=with_joint_kind(self.kinds, projection), projection=projection)
 
     def groups(self) -> Iterator[RowGroup]:
         """Row groups of Parquet files, batches of CSV files; a column of one is held at a time.
@@ -78,9 +104,13 @@ class DataFiles:
         DataError
             A file cannot be read, or has other columns or types than the first.
         """
+        first = 0
         for path in self.paths:
             try:
-                yield from self._csv_groups(path) if path.suffix == ".csv" else self._parquet_groups(path)
+                found = self._csv_groups(path) if path.suffix == ".csv" else self._parquet_groups(path)
+                for group in found:
+                    yield group if self.projection is None else _projected(group, self, first)
+                    first += group.rows
             except (OSError, pa.ArrowException, KeyError) as error:
                 raise DataError("data file cannot be read", where=str(path), got=str(error)) from error
 
@@ -96,7 +126,7 @@ class DataFiles:
                 yield RowGroup(rows, column_times(table_of, self.time_column), table_of)
 
     def _csv_groups(self, path: Path) -> Iterator[RowGroup]:
-        wanted = [*self.kinds, *([self.time_column] if self.time_column else [])]
+        wanted = [*self.stored, *([self.time_column] if self.time_column else [])]
         for batch in _read_csv(path, wanted):
 
             def table_of(name: str, batch: pa.RecordBatch = batch) -> pa.RecordBatch:
@@ -106,10 +136,13 @@ class DataFiles:
 
     def sample(self) -> pa.Table:
         """About :data:`SAMPLE_ROWS` rows from all over the files."""
+        names = [*self.stored]
         if any(path.suffix == ".csv" for path in self.paths):
-            return pa.Table.from_batches(_thinned(b for path in self.paths for b in _read_csv(path, [*self.kinds])))
-        wanted = max(SAMPLE_ROWS // len(self.paths), 1)
-        return pa.concat_tables([_spaced(path, [*self.kinds], wanted) for path in self.paths])
+            table = pa.Table.from_batches(_thinned(b for path in self.paths for b in _read_csv(path, names)))
+        else:
+            wanted = max(SAMPLE_ROWS // len(self.paths), 1)
+            table = pa.concat_tables([_spaced(path, names, wanted) for path in self.paths])
+        return table if self.projection is None else append_errors(table, [self.projection], np.zeros(len(table), int))
 
 
 def open_files(paths: Sequence[Path], *, kinds: Kinds | None = None, time_column: str | None = None) -> DataFiles:
@@ -188,7 +221,7 @@ def profile_files(
         advance(group.rows)
     if builder is None:
         raise DataError("data file has no rows", where=str(files.paths[0]), got="0 rows", allowed="at least one")
-    return builder.build(window=window)
+    return builder.build(window=window).model_copy(update={"projection": files.projection})
 
 
 def profile_live(
@@ -213,7 +246,8 @@ def profile_live(
         whole = found if whole is None else merge_profiles(whole, found)
         advance(group.rows)
     if whole is None:
-        empty = files.schema.empty_table().select(list(files.kinds))
+        empty = files.schema.empty_table().select(list(files.stored))
+        empty = empty if files.projection is None else append_errors(empty, [files.projection], np.empty(0, int))
         return build_profile(empty, files.kinds, edges=edges)
     return whole
 
@@ -249,6 +283,23 @@ def column_times(table_of: Callable[[str], pa.Table | pa.RecordBatch], time_colu
     if np.isnat(times).any():
         raise DataError("time is missing", where=time_column, got=f"{int(np.isnat(times).sum())} rows")
     return times
+
+
+def _projected(group: RowGroup, files: DataFiles, first: int) -> RowGroup:
+    """The row group with the column of reconstruction errors; its first row has this number in the files."""
+    projection = files.projection
+    if projection is None:
+        return group
+    rows = first + np.arange(group.rows)
+    part = part_of(rows, files.rows or 0) if files.parts else np.zeros(group.rows, dtype=np.int64)
+
+    def table_of(name: str) -> pa.Table | pa.RecordBatch:
+        if name != JOINT:
+            return group.table_of(name)
+        together = {one: group.table_of(one).column(0) for one in projection.columns}
+        return append_errors(pa.table(together), files.parts or (projection,), part).select([JOINT])
+
+    return replace(group, table_of=table_of)
 
 
 def _span(times: Times | None) -> Window | None:

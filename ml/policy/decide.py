@@ -213,7 +213,7 @@ def _drifts(check: DriftCheck, floor: float) -> tuple[list[str], list[str]]:
     ):
         drifted = [column for column in check.columns if column.drifted and column.role in roles]
         effects = [column.effect for column in drifted if column.effect is not None]
-        if drifted and effects and max(effects) < floor:
+        if drifted and len(effects) == len(drifted) and max(effects) < floor:
             told.append(f"The drifted {what} change answers by {max(effects):.2g} at most, below the floor {floor:g}.")
         elif drifted:
             raised.append(name)

@@ -174,6 +174,61 @@ class Calibration(Record):
     mix: dict[str, int] = Field(default_factory=dict)
 
 
+class Projection(Record):
+    """Main directions of the number columns of a reference.
+
+    Attributes
+    ----------
+    columns
+        Numbers that take part, those that vary.
+    means, scales
+        Mean and standard deviation of each among the present values of the reference.
+    components
+        Orthonormal directions of the standardised columns that are kept, furthest first, of shape
+        ``(n_components, n_columns)``.
+    explained
+        Share of the variance that they explain, ``(0, 1)``.
+    refusal
+        Why there are no directions; empty where there are.
+    """
+
+    columns: tuple[str, ...] = ()
+    means: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+    components: tuple[tuple[float, ...], ...] = ()
+    explained: float = 0.0
+    refusal: str = ""
+
+
+class ClassifierCalibration(Record):
+    """How well windows without drift are told from the rest of a reference, and the threshold that keeps the budget.
+
+    Attributes
+    ----------
+    centre, spread
+        Mean and standard deviation of the log odds of the area under the ROC curve under no drift.
+    threshold
+        Of the area, ``(0, 1)``; None when the reference cannot tell.
+    rows
+        Live rows that it holds for.
+    length
+        Of the live window, seconds of event time or rows of the reference.
+    windows
+        Windows of the reference that were looked at, or permutations.
+    refusal
+        Why there is no threshold.
+    """
+
+    false_alarm_budget: float
+    centre: float
+    spread: float
+    threshold: float | None
+    rows: int
+    length: float
+    windows: int
+    refusal: str = ""
+
+
 class ReferenceProfile(Record):
     """The training data's profile, stored with the champion and replaced with it in one step.
 
@@ -205,6 +260,10 @@ class ReferenceProfile(Record):
         For live windows like the reference's own; one for other windows is made when it is needed.
     fingerprint
         Of the training data that it describes.
+    projection
+        What the column of reconstruction errors in ``whole`` was made with; None without such a column.
+    classifier
+        Calibration of the domain classifier; None where it is made when it is needed.
     """
 
     format: int = 2
@@ -220,3 +279,5 @@ class ReferenceProfile(Record):
     roles: dict[str, Role] = Field(default_factory=dict)
     calibration: Calibration | None = None
     fingerprint: str = ""
+    projection: Projection | None = None
+    classifier: ClassifierCalibration | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ml.records.decision import DriftCheck
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Columns whose statistics become metrics; a thousand columns would bury the run.
 COLUMNS = 40
+#: MLflow refuses other characters in the name of a metric.
+_NOT_IN_A_NAME = re.compile(r"[^\w.\- /]")
 
 
 def log_check(client: MlflowClient, use_case: UseCase, check: DriftCheck, report: str) -> None:
@@ -49,7 +52,7 @@ def check_numbers(check: DriftCheck) -> dict[str, float]:
     names = list(dict.fromkeys(column.name for column in check.columns))[:COLUMNS]
     for column in check.columns:
         if column.name in names:
-            found[f"columns/{column.name}/{column.statistic}"] = column.value
+            found[f"columns/{_NOT_IN_A_NAME.sub('_', column.name)}/{column.statistic}"] = column.value
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -14,8 +14,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from ml.drift.calibrate import rule_of
-from ml.drift.detect import check_drift
-from ml.drift.profile import build_profile, kinds_in
+from ml.drift.multivariate import check_together, frame_sides, live_profile
 from ml.errors import DataError
 from ml.policy.decide import LiveEvidence, Past, decide
 from ml.policy.live import PAIRS_TO_LOOK_BACK, compare_live, estimated_loss, realised_loss, trust_estimates
@@ -283,11 +282,16 @@ def _check(
     if key in story.checks and rule.of == 1:
         return story.checks[key]
     model, window = _model(story, champion), Window(start=start, end=end)
-    reference = model.reference
-    rows = model.describe(story.rows, story.between(start, end))
-    live = build_profile(rows, kinds_in(reference.whole), window=window, edges=reference.whole, context=rule.context)
-    version = story.ends.index(champion)
-    story.checks[key] = check_drift(reference, live, rule, window=window, model_version=version, earlier=earlier)
+    reference, rows = model.reference, model.describe(story.rows, story.between(start, end))
+    story.checks[key] = check_together(
+        reference,
+        live_profile(rows, reference, window=window, context=rule.context),
+        rule,
+        sides=frame_sides(lambda: model.trained_rows(story.rows), lambda: rows, story.use_case, reference.whole),
+        window=window,
+        model_version=story.ends.index(champion),
+        earlier=earlier,
+    )
     return story.checks[key]
 
 

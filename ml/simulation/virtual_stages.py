@@ -42,6 +42,8 @@ class VirtualModel:
         Newest event time that it was trained on.
     holdout
         Rows that it has not seen, newest part of what was known.
+    trained_ids
+        Of the rows that it was trained on; empty unless the domain classifier asks for them.
     first_row
         Position in the story's rows of the first one after the watermark.
     probabilities
@@ -56,6 +58,7 @@ class VirtualModel:
     chosen: str
     watermark: datetime
     holdout: Window
+    trained_ids: tuple[str, ...]
     first_row: int
     probabilities: Floats
     reference: ReferenceProfile
@@ -71,6 +74,10 @@ class VirtualModel:
         """A range of the story's rows with the columns of its answers."""
         told = self.described.iloc[rows.start - self.first_row : rows.stop - self.first_row]
         return story.iloc[rows].join(told)
+
+    def trained_rows(self, story: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the story that it was trained on."""
+        return story[story["id"].isin(self.trained_ids)]
 
 
 def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> VirtualModel | str:
@@ -106,6 +113,7 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         chosen=chosen,
         watermark=watermark.to_pydatetime(),
         holdout=split.holdout,
+        trained_ids=tuple(trained["id"]) if "domain_classifier" in use_case.monitoring.multivariate else (),
         first_row=len(rows) - len(later),
         probabilities=answer(later),
         reference=reference,

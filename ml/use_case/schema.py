@@ -35,6 +35,7 @@ StatisticName = Literal[
     "new_categories",
     "range_violation",
 ]
+MultivariateName = Literal["pca_reconstruction", "domain_classifier"]
 
 #: Contexts that are read from the event time, UTC.
 CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
@@ -171,6 +172,9 @@ class Monitoring(_Section):
         min_length=1,
         description="each on the columns that it is defined for",
     )
+    multivariate: tuple[MultivariateName, ...] = Field(
+        default=(), description="each looks at all columns together; domain_classifier takes half of the budget"
+    )
     false_alarm_budget: float = Field(
         default=0.05, gt=0, lt=1, description="share of checks without drift that may alarm, all columns together"
     )
@@ -287,6 +291,12 @@ class UseCase(_Section):
             raise ValueError(f"task binary_classification has 2 classes, target.classes has {len(self.target.classes)}")
         if self.training.validation <= self.target.horizon:
             raise ValueError("training.validation must be longer than target.horizon, the gap that is left out of it")
+        if "pca_reconstruction" in self.monitoring.multivariate and len(self.numbers) < 2:
+            raise ValueError(
+                f"monitoring.multivariate pca_reconstruction needs 2 number features, got {len(self.numbers)}"
+            )
+        if "domain_classifier" in self.monitoring.multivariate and len(self.features) < 2:
+            raise ValueError("monitoring.multivariate domain_classifier needs 2 features, got 1")
         if self.baselines.persistence is not None and self.baselines.persistence not in self.features:
             raise ValueError(f"baselines.persistence must be one of features, got {self.baselines.persistence!r}")
         return self

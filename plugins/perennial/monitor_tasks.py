@@ -33,20 +33,18 @@ def ingest(name: str) -> dict[str, Any]:
 def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
     """Keep profiles of the live window's blocks, on the champion's bins; returns the champion's version."""
     from ml.drift.answers import with_answers
-    from ml.drift.profile import build_pieces, kinds_in
+    from ml.drift.multivariate import live_pieces
 
     bench = open_workbench(name)
     champion = bench.registry.champion(name)
     if champion is None:
         raise AirflowSkipException(f"{name} has no champion yet: trigger its retrain DAG first")
-    window, reference = live_window(bench, as_of(context)), bench.registry.reference(champion)
-    rows, edges, monitoring = bench.lake.answered(window), reference.whole, bench.use_case.monitoring
+    window, monitoring = live_window(bench, as_of(context)), bench.use_case.monitoring
+    reference, rows = bench.registry.reference(champion), bench.lake.answered(window)
     if reference.roles:
         with _answers_of(bench, champion) as answer:
-            rows = with_answers(rows, answer, bench.use_case, edges)
-    for piece in build_pieces(
-        rows, kinds_in(edges), window=window, block=monitoring.block, edges=edges, context=monitoring.context
-    ):
+            rows = with_answers(rows, answer, bench.use_case, reference.whole)
+    for piece in live_pieces(rows, reference, window=window, block=monitoring.block, context=monitoring.context):
         print(bench.lake.save_profile(piece, model_version=champion.version))
     return champion.version
 
@@ -54,18 +52,28 @@ def profile(name: str, ingested: dict[str, Any], **context: Any) -> int:
 def detect_drift(name: str, version: int, **context: Any) -> str:
     """Compare the live profile with the reference of the model that it was made for; returns the check as JSON."""
     from ml.drift.calibrate import rule_of
-    from ml.drift.detect import check_drift, matched_profile
+    from ml.drift.detect import matched_profile
+    from ml.drift.multivariate import check_together
     from ml.drift.profile import merge_all
     from ml.drift.report import draw_report, print_check
 
     bench = open_workbench(name)
     window = live_window(bench, as_of(context))
-    reference = bench.registry.reference(bench.registry.version(name, version))
+    champion = bench.registry.version(name, version)
+    reference = bench.registry.reference(champion)
     pieces = window.pieces(bench.use_case.monitoring.block)
     live = merge_all(bench.lake.read_profile(piece, model_version=version) for piece in pieces)
     earlier = [decision.check for decision in _decisions(bench, before=window.end)]
     rule = rule_of(bench.use_case)
-    check = check_drift(reference, live, rule, window=window, model_version=version, earlier=earlier)
+    check = check_together(
+        reference,
+        live,
+        rule,
+        sides=_sides(bench, champion, window, reference),
+        window=window,
+        model_version=version,
+        earlier=earlier,
+    )
     print(print_check(check))
     page = draw_report(check, matched_profile(reference, live, rule), live)
     bench.registry.log_check(bench.use_case, check, page)
@@ -131,6 +139,19 @@ def live_window(bench: Workbench, end: datetime) -> Any:
     from ml.records.measure import Window
 
     return Window(start=end - bench.use_case.monitoring.window, end=end)
+
+
+def _sides(bench: Workbench, champion: Any, window: Any, reference: Any) -> Any:
+    """Rows of the champion's training and of the window, for checks that need more than profiles."""
+    from ml.drift.multivariate import frame_sides
+    from ml.training.parts import rows_of
+
+    return frame_sides(
+        lambda: rows_of(bench.lake.read_training(champion.data_version), "fit", "validation"),
+        lambda: bench.lake.answered(window),
+        bench.use_case,
+        reference.whole,
+    )
 
 
 def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:

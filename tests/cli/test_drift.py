@@ -310,3 +310,79 @@ def test_a_profile_of_a_use_case_is_named_and_cut_as_its_windows_are(perennial, 
         "2013-01-01T00:00:00+00:00",
     )
     assert len(made.rows) == 60
+
+
+def pair(seed: int, correlation: float, *, first: str = "2024-01-01", hours: int = HOURS) -> pd.DataFrame:
+    """Hourly independent rows of two numbers, each standard normal whatever their correlation."""
+    rng = np.random.default_rng(seed)
+    speed, other = rng.normal(size=(2, hours))
+    when = pd.date_range(first, periods=hours, freq="h", tz="UTC").as_unit("us")
+    return pd.DataFrame(
+        {"when": when, "speed": speed, "load": correlation * speed + np.sqrt(1 - correlation**2) * other}
+    )
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Sixty days at 0.8, then six days at 0.8 and six at -0.8."""
+    for name, seed, correlation, first, hours in (
+        ("reference", 1, 0.8, "2024-01-01", HOURS),
+        ("same", 2, 0.8, "2024-03-01", 144),
+        ("flipped", 3, -0.8, "2024-03-01", 144),
+    ):
+        pair(seed, correlation, first=first, hours=hours).to_parquet(tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def test_a_change_that_no_column_shows_is_found_when_it_is_asked_for(perennial, pairs):
+    """Two numbers as ever, but opposed: exit code 1 only with --multivariate, and only where they are."""
+
+    def asked(live: str, *options: str) -> tuple[int, dict]:
+        words = ("--reference", str(pairs / "reference.parquet"), "--live", str(pairs / f"{live}.parquet"))
+        answer = perennial("drift", *words, "--json", "--fail-on-drift", *options)
+        return answer.code, json.loads(answer.out)
+
+    plain, (code, told), quiet = asked("flipped"), asked("flipped", "--multivariate"), asked("same", "--multivariate")
+
+    assert (plain[0], plain[1]["verdict"]) == (0, "no_drift")
+    assert {column["name"] for column in plain[1]["columns"]} == {"speed", "load"}
+    assert (code, told["verdict"], told["false_alarm_budget"]) == (1, "drift", 0.05)
+    assert {column["name"] for column in told["columns"] if column["drifted"]} == {"joint (PCA)", "all columns"}
+    assert told["schema"] == {"speed": "number", "load": "number"}
+    assert any("speed with load" in reason for reason in told["reasons"])
+    assert (quiet[0], quiet[1]["verdict"]) == (0, "no_drift")
+
+
+def test_a_profile_that_keeps_directions_can_be_looked_at_together(perennial, pairs):
+    """The error of each row is counted like any column; the classifier needs rows and says so."""
+    kept, plain = str(pairs / "kept.json"), str(pairs / "plain.json")
+    perennial("profile", str(pairs / "reference.parquet"), "-o", kept, "--multivariate")
+    perennial("profile", str(pairs / "reference.parquet"), "-o", plain)
+    perennial("profile", str(pairs / "flipped.parquet"), "-o", str(pairs / "live.json"), "--like", kept)
+
+    def asked(reference: str, live: str, *options: str):
+        return perennial("drift", "--reference", reference, "--live", str(pairs / live), "--json", *options)
+
+    mixed = json.loads(asked(kept, "flipped.parquet", "--multivariate").out)
+    profiles = json.loads(asked(kept, "live.json", "--multivariate").out)
+    off = json.loads(asked(kept, "flipped.parquet").out)
+    refused = asked(plain, "flipped.parquet", "--multivariate")
+
+    assert (mixed["verdict"], profiles["verdict"], off["verdict"]) == ("drift", "drift", "no_drift")
+    assert mixed["columns"] == profiles["columns"]
+    assert mixed["reasons"][-1] == f"The domain classifier needs rows, which a profile has not: {kept}."
+    assert (refused.code, refused.out) == (2, "")
+    assert "perennial profile --multivariate" in refused.err
+
+
+def test_one_column_is_no_reason_to_fail(perennial, pairs):
+    """There is nothing that goes together: undecidable as asked, with both reasons."""
+    for name in ("reference", "same"):
+        pd.read_parquet(pairs / f"{name}.parquet").drop(columns="load").to_parquet(pairs / f"{name}.parquet")
+    words = ("--reference", str(pairs / "reference.parquet"), "--live", str(pairs / "same.parquet"))
+
+    answer = perennial("drift", *words, "--multivariate", "--json")
+
+    told = json.loads(answer.out)
+    assert (answer.code, told["verdict"]) == (0, "undecidable")
+    assert any("1 of 1 number columns vary" in reason for reason in told["reasons"])
