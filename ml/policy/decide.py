@@ -45,6 +45,8 @@ class LiveEvidence:
         Of the window's served answers.
     estimate_trusted
         Of :func:`ml.policy.live.trust_estimates`.
+    curve
+        Of :func:`ml.policy.reducible.learning_curve`, where ``reducible`` leaves a doubt.
     ahead
         By how much the newest rejected challenger beats the champion on rows that neither was trained on,
         :func:`ml.policy.live.compare_live`; None without one.
@@ -56,6 +58,7 @@ class LiveEvidence:
     live_loss: Estimate
     estimated_loss: Estimate | None = None
     estimate_trusted: bool | None = None
+    curve: tuple[tuple[float, float], ...] = ()
     ahead: Estimate | None = None
 
 
@@ -164,7 +167,7 @@ def weigh(gain: Estimate, evidence: LiveEvidence, use_case: UseCase) -> Worth:
         avoided=None if gain.value is None else gain.value * rows * retraining.cost_of_loss,
         cost=retraining.cost_of_retraining,
         currency=retraining.currency,
-        more_rows=more_rows_needed(gain),
+        more_rows=more_rows_needed(gain, evidence.curve if gain is evidence.reducible else ()),
     )
 
 

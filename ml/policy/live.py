@@ -12,7 +12,7 @@ from scipy import stats
 
 from ml.errors import DataError
 from ml.policy.decide import LiveEvidence
-from ml.policy.reducible import MINIMUM_BLOCKS, reducible_loss
+from ml.policy.reducible import MINIMUM_BLOCKS, learning_curve, reducible_loss
 from ml.records.decision import MonitorDecision
 from ml.records.measure import Estimate, Window
 from ml.training.block_interval import CONFIDENCE, count_blocks, mean_over_blocks
@@ -123,9 +123,11 @@ def gather_evidence(
     inside = labelled[(labelled["event_time"] >= window.start) & (labelled["event_time"] < window.end)]
     oldest = labelled["event_time"].min() if len(labelled) else window.end
     pairs = [(past.estimated_loss, past.live_loss) for past in earlier if past.estimated_loss is not None]
+    gain = reducible_loss(champions, use_case)
     return LiveEvidence(
         labelled=len(labelled),
-        reducible=reducible_loss(champions, use_case),
+        reducible=gain,
+        curve=learning_curve(champions, use_case) if gain.low is not None and gain.low <= 0 else (),
         span=pd.Timedelta(window.end - oldest).to_pytimedelta() if len(labelled) else timedelta(0),
         live_loss=realised_loss(inside, use_case),
         estimated_loss=estimated_loss(answered, use_case),

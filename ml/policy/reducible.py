@@ -8,6 +8,7 @@ what retraining can gain, costs milliseconds, and is zero or below for a champio
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import numpy as np
@@ -21,6 +22,8 @@ from ml.training.loss import LOSSES
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
+#: Rows that were learnt from, and what was then avoided per row.
+Curve = tuple[tuple[float, float], ...]
 
 #: Penalty per unit of squared coefficient: a prior of about 0.3 per standard deviation of a feature.
 RIDGE = 10.0
@@ -34,6 +37,7 @@ _CATEGORIES = 10  # indicators of a category column, the most frequent values
 _WINSOR = 4.0  # standard deviations
 _NEVER = 1e3  # an interval that must shrink by this much never will
 _STEPS = 25
+_PARTS = (1, 2, 4, 6)  # of the folds, that a point of the learning curve has learnt from
 
 
 def reducible_loss(labelled: pd.DataFrame, use_case: UseCase, *, level: float | None = None) -> Estimate:
@@ -83,22 +87,71 @@ def reducible_loss(labelled: pd.DataFrame, use_case: UseCase, *, level: float | 
     return found.model_copy(update={"n": n})
 
 
-def more_rows_needed(gain: Estimate) -> int | None:
-    """Further labelled rows after which a gain of this size would be beyond doubt; 0 when it is, None when never.
+def learning_curve(labelled: pd.DataFrame, use_case: UseCase) -> Curve:
+    """What the correction avoids per row, by how many rows it has learnt from, fewest first.
 
-    The interval shrinks with the square root of the rows.
+    Each part of the rows is answered by corrections that learnt from one, two, four and six of the other parts.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Rows and mean gain; empty where :func:`reducible_loss` has no value, or a few parts do not hold two classes.
+
+    References
+    ----------
+    Cortes et al. (1994), Learning curves: asymptotic values and rate of convergence, NIPS 6: the curve is fitted.
+    """
+    rows, probabilities, n = _usable(labelled, use_case)
+    labels, classes = rows["label"].to_numpy(), use_case.target.class_names
+    if count_blocks(rows["event_time"], use_case.gate.block) < MINIMUM_BLOCKS or len(set(labels)) < 2:
+        return ()
+    truth, folds = _codes(labels, classes), _folds(rows, use_case)
+    design, loss = _design(rows, use_case), LOSSES[use_case.gate.metric]
+    found = []
+    for parts in (part for part in _PARTS if part < len(np.unique(folds))):
+        corrected = _cross_validate(design, probabilities, truth, folds, parts=parts)
+        gain = loss(labels, probabilities, classes) - loss(labels, corrected, classes)
+        found.append((n * parts / len(np.unique(folds)), float(gain.mean())))
+    return tuple(found)
+
+
+def more_rows_needed(gain: Estimate, curve: Curve = ()) -> int | None:
+    """Further labelled rows after which a gain would be beyond doubt; 0 when it is, None when never.
+
+    The interval shrinks with the square root of the rows. The gain grows as the learning curve says, ``a - b / rows``
+    fitted by least squares with ``b >= 0``; without a curve it stays as it is.
+
+    Parameters
+    ----------
+    curve
+        Of :func:`learning_curve`.
 
     Examples
     --------
     >>> more_rows_needed(Estimate(value=0.01, n=1000, low=-0.01, high=0.03))
     3001
     """
-    if gain.value is None or gain.low is None or gain.value <= 0:
+    if gain.value is None or gain.low is None:
         return None
     if gain.low > 0:
         return 0
-    times = (gain.value - gain.low) / gain.value
-    return int(gain.n * (times**2 - 1)) + 1 if times < _NEVER else None
+    limit, slope = _fit_curve(curve) if len(curve) > 1 else (gain.value, 0.0)
+    reach = (gain.value - gain.low) * gain.n**0.5
+    if limit <= 0 or gain.n == 0:
+        return None
+    # The larger solution of limit - slope / rows = reach / sqrt(rows), for the square root of the rows.
+    root = (reach + math.hypot(reach, 2 * math.sqrt(limit) * math.sqrt(slope))) / 2 / limit
+    if root >= _NEVER * math.sqrt(gain.n):
+        return None
+    more = max(round(root**2 - gain.n, 6), 0)  # rounded, or the last bit decides whether a row is missing
+    return int(more) + 1
+
+
+def _fit_curve(curve: Curve) -> tuple[float, float]:
+    """Limit and slope of ``limit - slope / rows``, the slope not below 0."""
+    rows, gains = np.array([point[0] for point in curve]), np.array([point[1] for point in curve])
+    fitted = np.polyfit(1 / rows, gains, 1)
+    return (float(fitted[1]), float(-fitted[0])) if fitted[0] < 0 else (float(gains.mean()), 0.0)
 
 
 def _usable(labelled: pd.DataFrame, use_case: UseCase) -> tuple[pd.DataFrame, Floats, int]:
@@ -141,15 +194,18 @@ def _design(rows: pd.DataFrame, use_case: UseCase) -> Floats:
 
 
 def _cross_validate(
-    design: Floats, probabilities: Floats, truth: NDArray[np.int64], folds: NDArray[np.int64]
+    design: Floats, probabilities: Floats, truth: NDArray[np.int64], folds: NDArray[np.int64], *, parts: int = FOLDS
 ) -> Floats:
+    """Corrected answers to each fold, learnt from the others, or from so many that follow it."""
     logs = np.log(np.clip(probabilities, _SMALLEST, 1 - _SMALLEST))
     offset = logs[:, 1:] - logs[:, :1]
     corrected = np.empty_like(probabilities)
-    for fold in np.unique(folds):
+    names = np.unique(folds)
+    for i, fold in enumerate(names):
         out = folds == fold
+        learnt = np.isin(folds, np.roll(names, -i - 1)[: min(parts, len(names) - 1)])
         full = np.concatenate([design, offset], axis=1)
-        weights = fit_correction(full[~out], offset[~out], truth[~out])
+        weights = fit_correction(full[learnt], offset[learnt], truth[learnt])
         corrected[out] = _softmax(full[out] @ weights + offset[out])
     return corrected
 

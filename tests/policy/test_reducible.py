@@ -14,7 +14,7 @@ from scipy import optimize, special, stats
 
 from ml.errors import DataError
 from ml.policy import reducible
-from ml.policy.reducible import RIDGE, fit_correction, more_rows_needed, reducible_loss
+from ml.policy.reducible import RIDGE, fit_correction, learning_curve, more_rows_needed, reducible_loss
 from ml.records.measure import Estimate
 from ml.use_case import UseCase
 
@@ -318,3 +318,69 @@ def test_the_evidence_may_be_in_any_unit_of_time():
     finer = rows.assign(event_time=rows["event_time"].dt.as_unit("ns") + timedelta(days=1000))
 
     assert reducible_loss(finer, ferry()) == reducible_loss(rows, ferry())
+
+
+def test_the_learning_curve_rises_to_what_is_avoidable(use_case):
+    """A champion that ignores a strong wind: more rows learn better, and all learn less than is to be learnt."""
+    rng = np.random.default_rng(11)
+    n = 24 * 70
+    wind = rng.normal(size=n)
+    share = 1 / (1 + np.exp(-1.5 * wind))
+    rows = pd.DataFrame(
+        {
+            "event_time": pd.date_range("2013-04-01", periods=n, freq="h", tz="UTC"),
+            "wind": wind,
+            "label": np.where(rng.random(n) < share, "late", "on time"),
+            "p_0": 0.5,
+            "p_1": 0.5,
+        }
+    )
+
+    curve = learning_curve(rows, use_case)
+    whole = reducible_loss(rows, use_case)
+
+    sizes, gains = zip(*curve, strict=True)
+    assert sizes == pytest.approx([n / 7, 2 * n / 7, 4 * n / 7, 6 * n / 7])
+    assert gains[0] < gains[-1] == pytest.approx(whole.value)
+    known = np.log(2) + np.mean(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert gains[-1] == pytest.approx(known, abs=0.03)
+
+
+def test_no_curve_where_nothing_can_be_told(use_case):
+    """Four days, or a single class."""
+    hours = 24 * 4
+    rows = pd.DataFrame(
+        {
+            "event_time": pd.date_range("2013-04-01", periods=hours, freq="h", tz="UTC"),
+            "wind": 0.0,
+            "label": ["late", "on time"] * (hours // 2),
+            "p_0": 0.5,
+            "p_1": 0.5,
+        }
+    )
+
+    assert learning_curve(rows, use_case) == ()
+    assert learning_curve(pd.concat([rows] * 1).assign(label="late"), use_case) == ()
+
+
+@pytest.mark.parametrize(("limit", "slope"), [(0.02, 0.0), (0.02, 4.0), (0.01, 1.0)])
+def test_the_rows_that_are_needed_solve_the_curve(limit, slope):
+    """One row fewer leaves a doubt, as the curve and the interval say together."""
+    curve = tuple((rows, limit - slope / rows) for rows in (250.0, 500.0, 1000.0))
+    gain = Estimate(value=limit - slope / 1000, n=1000, low=limit - slope / 1000 - 0.03)
+
+    more = more_rows_needed(gain, curve)
+
+    def bound(rows: float) -> float:
+        return limit - slope / rows - 0.03 * np.sqrt(1000 / rows)
+
+    assert bound(1000 + more + 1) > 0 > bound(1000 + more - 2)
+
+
+def test_a_curve_that_rises_to_nothing_never_decides():
+    """However many rows."""
+    falling = ((250.0, -0.02), (500.0, -0.015), (1000.0, -0.0125))
+
+    assert more_rows_needed(Estimate(value=-0.0125, n=1000, low=-0.03), falling) is None
+    rising = ((250.0, -0.02), (500.0, 0.0), (1000.0, 0.01))
+    assert more_rows_needed(Estimate(value=-0.001, n=1000, low=-0.03), rising) > 0
