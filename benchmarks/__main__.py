@@ -10,28 +10,26 @@ from pathlib import Path
 
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.scoring import compare_scoring
-from benchmarks.table import Comparison, Detection, draw, draw_detection
+from benchmarks.table import Detection, draw, draw_detection
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
-PARTS = ("drift", "detection", "scoring")
+COMPARED = {"drift": compare_drift, "memory": compare_memory, "scoring": compare_scoring}
+PARTS = (*COMPARED, "detection")
 
 
 def main(arguments: list[str]) -> None:
     """Run and print the parts that are asked for."""
     asked = parse(arguments)
     settings().quieten_this_process()
-    compared: list[Comparison] = []
     detection: Detection | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
-        if "drift" in asked.parts:
-            compared += compare_drift(Path(folder), say)
+        compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
         if "detection" in asked.parts:
             detection = compare_detection(Path(folder), say)
-        if "scoring" in asked.parts:
-            compared += compare_scoring(Path(folder), say)
     if detection and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
     if asked.json:

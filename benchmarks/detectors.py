@@ -12,10 +12,10 @@ from scipy import stats
 
 from benchmarks.streams import CATEGORY, NUMBERS, Floats, Stream, frame
 from ml.drift.calibrate import SEED, DriftRule, calibrate
-from ml.drift.columns import Kinds
+from ml.drift.columns import Kinds, times_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder, times_of
+from ml.drift.reference_builder import ReferenceBuilder
 from ml.records.profile import ReferenceProfile
 
 #: Score, higher is more drift, nan where the detector refuses to judge; and the alarm of each rule on that score.

@@ -18,7 +18,8 @@ from benchmarks.peers.environment import EVIDENTLY, FOLDER, NANNYML, Peer, prepa
 from benchmarks.table import Comparison
 from ml.drift.calibrate import DriftRule
 from ml.drift.detect import check_drift
-from ml.drift.files import open_files, profile_files, profile_live
+from ml.drift.file_profiles import profile_files, profile_live
+from ml.drift.files import open_files
 
 ROWS, NUMBERS, CATEGORIES, ROUNDS = 1_000_000, 14, 6, 5
 

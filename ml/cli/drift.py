@@ -48,7 +48,7 @@ def profile(
 
     Example: perennial profile january.parquet -o january.json
     """
-    from ml.drift.files import profile_files
+    from ml.drift.file_profiles import profile_files
 
     found = _use_case(use_case)
     data = _open(files, found, time_column)
@@ -242,7 +242,7 @@ def _reference(
     block: timedelta | None,
     context: tuple[str, ...],
 ) -> ReferenceProfile:
-    from ml.drift.files import profile_files
+    from ml.drift.file_profiles import profile_files
 
     rule, show = asked
     if path.suffix == ".json":
@@ -261,7 +261,7 @@ def _live(
     time_column: str | None,
     asked: tuple[DriftRule, Any],
 ) -> Profile:
-    from ml.drift.files import profile_live
+    from ml.drift.file_profiles import profile_live
 
     rule, show = asked
     if path.suffix == ".json":

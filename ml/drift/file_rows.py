@@ -56,7 +56,7 @@ def read_rows(files: DataFiles, like: Profile, *, advance: Advance = lambda rows
     stride, seen, parts = 1, 0, list[pd.DataFrame]()
     for group in files.groups():
         numbers = np.arange(-seen % stride, group.rows, stride)
-        columns = {name: group.table_of(name).column(0).take(pa.array(numbers)).to_pandas() for name in files.stored}
+        columns = {name: group.column(name).take(pa.array(numbers)).to_pandas() for name in files.stored}
         places = (seen + numbers).astype(np.float64) if group.times is None else seconds_of(group.times[numbers])
         parts.append(pd.DataFrame(columns | {_PLACE: places, _NUMBER: seen + numbers}))
         seen += group.rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,19 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from ml.drift.columns import Kinds, Times, infer_kinds, times_of
-from ml.drift.context import count_contexts, label_contexts
-from ml.drift.profile import build_profile, count_columns, merge_profiles
 from ml.drift.projection import JOINT, append_errors, part_of, with_joint_kind
-from ml.drift.reference import ReferenceBuilder
 from ml.errors import DataError
-from ml.records.measure import Window
-from ml.records.profile import Profile, Projection, ReferenceProfile
+from ml.records.profile import Projection
 
 #: Rows that bins are taken from.
 SAMPLE_ROWS = 100_000
+#: Rows of a column that are decoded at once: enough for the compiled loop, and little memory.
+SLICE_ROWS = 131_072
+BUFFER_BYTES = 1 << 20
 _PIECES = 8  # a sample is taken from so many places of a file
-_BLOCKS = 200  # a file is cut into about so many blocks when nothing else says how
-_STEPS = tuple(
-    timedelta(**{unit: n})
-    for unit, n in (
-        ("minutes", 1), ("minutes", 10), ("hours", 1), ("hours", 6), ("days", 1), ("days", 7), ("days", 28)
-    )
-)  # fmt: skip
 
 Advance = Callable[[int], None]
+SlicesOf = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -44,13 +36,17 @@ class RowGroup:
     ----------
     times
         Event times, UTC; None without a time column.
-    table_of
-        Table with the named column.
+    slices_of
+        The named columns in slices of rows, in order.
     """
 
     rows: int
     times: Times | None
-    table_of: Callable[[str], pa.Table | pa.RecordBatch]
+    slices_of: SlicesOf
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The named column whole."""
+        return pa.chunked_array([part.column(name) for part in self.slices_of([name])])
 
 
 @dataclass(frozen=True)
@@ -119,20 +115,24 @@ class DataFiles:
             for number in range(file.num_row_groups):
                 rows = file.metadata.row_group(number).num_rows
 
-                def table_of(name: str, number: int = number) -> pa.Table:
-                    with pq.ParquetFile(path) as own:  # a file object serves one thread
-                        return own.read_row_group(number, columns=[name], use_threads=False)
+                def slices_of(
+                    names: Sequence[str], number: int = number, known: pq.FileMetaData = file.metadata
+                ) -> Iterator[pa.RecordBatch]:
+                    words = [name for name in names if self.kinds.get(name) == "category"]
+                    # A file object serves one thread; its buffer keeps a column chunk from being read at once.
+                    with pq.ParquetFile(path, metadata=known, read_dictionary=words, buffer_size=BUFFER_BYTES) as own:
+                        yield from own.iter_batches(SLICE_ROWS, row_groups=[number], columns=names, use_threads=False)
 
-                yield RowGroup(rows, column_times(table_of, self.time_column), table_of)
+                yield RowGroup(rows, column_times(slices_of, self.time_column), slices_of)
 
     def _csv_groups(self, path: Path) -> Iterator[RowGroup]:
         wanted = [*self.stored, *([self.time_column] if self.time_column else [])]
         for batch in _read_csv(path, wanted):
 
-            def table_of(name: str, batch: pa.RecordBatch = batch) -> pa.RecordBatch:
-                return batch.select([name])
+            def slices_of(names: Sequence[str], batch: pa.RecordBatch = batch) -> Iterator[pa.RecordBatch]:
+                yield batch.select(names)
 
-            yield RowGroup(batch.num_rows, column_times(table_of, self.time_column), table_of)
+            yield RowGroup(batch.num_rows, column_times(slices_of, self.time_column), slices_of)
 
     def sample(self) -> pa.Table:
         """About :data:`SAMPLE_ROWS` rows from all over the files."""
@@ -180,92 +180,7 @@ def open_files(paths: Sequence[Path], *, kinds: Kinds | None = None, time_column
     return DataFiles(files, schema, rows, found, time_column)
 
 
-def profile_files(
-    files: DataFiles,
-    *,
-    edges: Profile | None = None,
-    block: timedelta | None = None,
-    window: timedelta | None = None,
-    context: Sequence[str] = (),
-    advance: Advance = lambda rows: None,
-) -> ReferenceProfile:
-    """Reference profile of files: bins from a sample, then one pass.
-
-    Parameters
-    ----------
-    edges
-        Profile whose bins are used; None takes them from the files.
-    block
-        Length of a block of event time; None chooses one that gives about 200 blocks.
-    window
-        Length of live windows to come; blocks that must be joined divide it.
-    context
-        What makes a row's context, :func:`ml.drift.context.label_contexts`.
-    advance
-        Told how many rows were read.
-
-    Raises
-    ------
-    DataError
-        The files cannot be read or hold no rows.
-    """
-    if edges is None:
-        edges = build_profile(files.sample(), files.kinds)
-    builder: ReferenceBuilder | None = None
-    for group in files.groups():
-        if builder is None:
-            length = (block or _choose_block(files)) if group.times is not None else None
-            run = max((files.rows or 0) // _BLOCKS, 1)
-            builder = ReferenceBuilder(files.kinds, edges, block=length, run=run, context=context)
-        builder.add_columns(group.table_of, rows=group.rows, times=group.times)
-        advance(group.rows)
-    if builder is None:
-        raise DataError("data file has no rows", where=str(files.paths[0]), got="0 rows", allowed="at least one")
-    return builder.build(window=window).model_copy(update={"projection": files.projection})
-
-
-def profile_live(
-    files: DataFiles, edges: Profile, *, context: Sequence[str] = (), advance: Advance = lambda rows: None
-) -> Profile:
-    """Profile of files on given bins, in one pass; its window is that of the time column, if there is one.
-
-    Raises
-    ------
-    DataError
-        The files cannot be read.
-    """
-    whole: Profile | None = None
-    for group in files.groups():
-        columns = count_columns(group.table_of, files.kinds, edges)
-        found = Profile(
-            window=_span(group.times),
-            n=group.rows,
-            columns={n: part for n, (part, _) in columns.items()},
-            contexts=_contexts(group, files.kinds, edges, context),
-        )
-        whole = found if whole is None else merge_profiles(whole, found)
-        advance(group.rows)
-    if whole is None:
-        empty = files.schema.empty_table().select(list(files.stored))
-        empty = empty if files.projection is None else append_errors(empty, [files.projection], np.empty(0, int))
-        return build_profile(empty, files.kinds, edges=edges)
-    return whole
-
-
-def _contexts(group: RowGroup, kinds: Kinds, edges: Profile, context: Sequence[str]) -> dict[str, int]:
-    if not context:
-        return {}
-    labelled = label_contexts(
-        context,
-        rows=group.rows,
-        kinds=kinds,
-        column_of=lambda name: group.table_of(name).column(0),
-        times=group.times,
-    )
-    return count_contexts(labelled, edges.contexts)
-
-
-def column_times(table_of: Callable[[str], pa.Table | pa.RecordBatch], time_column: str | None) -> Times | None:
+def column_times(slices_of: SlicesOf, time_column: str | None) -> Times | None:
     """Event times of a row group; None without a time column.
 
     Raises
@@ -275,7 +190,7 @@ def column_times(table_of: Callable[[str], pa.Table | pa.RecordBatch], time_colu
     """
     if time_column is None:
         return None
-    column = table_of(time_column).column(0).to_pandas()
+    column = pa.chunked_array([part.column(0) for part in slices_of([time_column])]).to_pandas()
     try:
         times = times_of(pd.to_datetime(column, utc=True))
     except (ValueError, TypeError) as error:
@@ -293,30 +208,16 @@ def _projected(group: RowGroup, files: DataFiles, first: int) -> RowGroup:
     rows = first + np.arange(group.rows)
     part = part_of(rows, files.rows or 0) if files.parts else np.zeros(group.rows, dtype=np.int64)
 
-    def table_of(name: str) -> pa.Table | pa.RecordBatch:
-        if name != JOINT:
-            return group.table_of(name)
-        together = {one: group.table_of(one).column(0) for one in projection.columns}
-        return append_errors(pa.table(together), files.parts or (projection,), part).select([JOINT])
+    def slices_of(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if JOINT not in names:
+            yield from group.slices_of(names)
+            return
+        done = 0
+        for slice_ in group.slices_of(sorted({*projection.columns, *names} - {JOINT})):
+            yield append_errors(slice_, files.parts or (projection,), part[done : done + slice_.num_rows]).select(names)
+            done += slice_.num_rows
 
-    return replace(group, table_of=table_of)
-
-
-def _span(times: Times | None) -> Window | None:
-    if times is None or not len(times):
-        return None
-    first, last = pd.Timestamp(times.min(), tz="UTC"), pd.Timestamp(times.max(), tz="UTC")
-    return Window(start=first.to_pydatetime(), end=(last.ceil("us") + timedelta(microseconds=1)).to_pydatetime())
-
-
-def _choose_block(files: DataFiles) -> timedelta:
-    """Step of the calendar that cuts the files into about 200 blocks."""
-    spans = [
-        (group.times.min(), group.times.max()) for group in files.groups() if group.times is not None and group.rows
-    ]
-    oldest, newest = min(first for first, _ in spans), max(last for _, last in spans)
-    span = pd.Timedelta(newest - oldest).to_pytimedelta()
-    return next((step for step in _STEPS if span / step <= _BLOCKS * 2), timedelta(days=28))
+    return replace(group, slices_of=slices_of)
 
 
 def _expand(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ NAMED_CATEGORIES = 30
 
 Table: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch
 BlockIndex = NDArray[np.int32]
+#: Slices of some rows, in order, that hold the named columns.
+SlicesOf: TypeAlias = Callable[[Sequence[str]], Iterable[Table]]
 
 
 def build_profile(
@@ -98,7 +100,7 @@ def build_blocks(
     blocks
         Block of each row, ``0 .. n_blocks - 1``; None puts all rows into one.
     """
-    rows = len(table) if isinstance(table, pd.DataFrame) else table.num_rows
+    rows = _rows(table)
     if edges is None and rows == 0:
         raise DataError("no rows to take bins from", got="0 rows", allowed="at least one")
     columns: dict[str, ColumnProfile] = {}
@@ -110,12 +112,12 @@ def build_blocks(
                 as_numbers(column, name), like, bins, blocks=blocks, n_blocks=n_blocks
             )
         else:
-            columns[name], counts[name] = _count_category(as_texts(column), like, blocks=blocks, n_blocks=n_blocks)
+            columns[name], counts[name] = _count_category(column, like, blocks=blocks, n_blocks=n_blocks)
     return Profile(window=window, n=rows, columns=columns), counts
 
 
 def count_columns(
-    table_of: Callable[[str], Table],
+    slices_of: SlicesOf,
     kinds: Kinds,
     edges: Profile,
     *,
@@ -126,15 +128,12 @@ def count_columns(
 
     Parameters
     ----------
-    table_of
-        Table with the named column; called from several threads.
+    slices_of
+        Slices of the rows, in order, that hold the named columns; called from several threads.
     """
 
     def count(name: str) -> tuple[ColumnProfile, NDArray[np.int64]]:
-        profile, counts = build_blocks(
-            table_of(name), {name: kinds[name]}, edges=edges, blocks=blocks, n_blocks=n_blocks
-        )
-        return profile.columns[name], counts[name]
+        return _count_slices(slices_of([name]), name, kinds[name], edges, blocks=blocks, n_blocks=n_blocks)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(kinds, pool.map(count, kinds), strict=True))
@@ -241,6 +240,34 @@ def quantile_edges(values: NDArray[np.float64], bins: int = BINS) -> NDArray[np.
     return edges[np.isfinite(edges)]
 
 
+def _count_slices(
+    slices: Iterable[Table],
+    name: str,
+    kind: Kind,
+    edges: Profile,
+    *,
+    blocks: BlockIndex | None,
+    n_blocks: int,
+) -> tuple[ColumnProfile, NDArray[np.int64]]:
+    """Profile and counts of one column, a slice in memory at a time."""
+    whole: ColumnProfile | None = None
+    total, done = np.zeros(0, dtype=np.int64), 0
+    for part in slices:
+        where = None if blocks is None else blocks[done : done + _rows(part)]
+        profile, counts = build_blocks(part, {name: kind}, edges=edges, blocks=where, n_blocks=n_blocks)
+        found = profile.columns[name]
+        whole = found if whole is None else _merge_columns(name, whole, found)
+        total = counts[name] if not total.size else total + counts[name]
+        done += _rows(part)
+    if whole is None:
+        raise DataError("column has no rows", where=name, got="0 rows", allowed="at least one")
+    return whole, total
+
+
+def _rows(table: Table) -> int:
+    return len(table) if isinstance(table, pd.DataFrame) else int(table.num_rows)
+
+
 def _count_number(
     values: NDArray[np.float64], like: ColumnProfile | None, bins: int, *, blocks: BlockIndex | None, n_blocks: int
 ) -> tuple[NumberProfile, NDArray[np.int64]]:
@@ -260,11 +287,10 @@ def _count_number(
 
 
 def _count_category(
-    texts: pa.Array, like: ColumnProfile | None, *, blocks: BlockIndex | None, n_blocks: int
+    column: Any, like: ColumnProfile | None, *, blocks: BlockIndex | None, n_blocks: int
 ) -> tuple[CategoryProfile, NDArray[np.int64]]:
-    named = sorted(like.counts) if isinstance(like, CategoryProfile) else sorted(_most_frequent(texts))
-    codes = pc.fill_null(pc.index_in(texts, value_set=pa.array(named, pa.string()), skip_nulls=True), len(named))
-    where = np.where(np.asarray(texts.is_null()), len(named) + 1, np.asarray(codes)).astype(np.int64)
+    named = sorted(like.counts) if isinstance(like, CategoryProfile) else sorted(_most_frequent(as_texts(column)))
+    where = _category_codes(column, named)
     width = len(named) + 2
     if blocks is not None:
         where += blocks.astype(np.int64) * width
@@ -272,6 +298,16 @@ def _count_category(
     total = counts.sum(axis=0).tolist()
     named_counts = dict(zip(named, total[:-2], strict=True))
     return CategoryProfile(counts=named_counts, other=total[-2], missing=total[-1]), counts
+
+
+def _category_codes(column: Any, named: list[str]) -> NDArray[np.int64]:
+    """Place of each value among the names; beyond them the rest, then missing."""
+    if isinstance(column, pa.DictionaryArray):  # each word is looked up once
+        of_words = np.append(_category_codes(column.dictionary, named), len(named) + 1)
+        return of_words[np.asarray(column.indices.fill_null(len(column.dictionary)))]
+    texts = as_texts(column)
+    codes = pc.fill_null(pc.index_in(texts, value_set=pa.array(named, pa.string()), skip_nulls=True), len(named))
+    return np.where(np.asarray(texts.is_null()), len(named) + 1, np.asarray(codes)).astype(np.int64)
 
 
 def _most_frequent(texts: pa.Array) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from ml.errors import DataError
 from ml.records.profile import Projection
 
 Floats = NDArray[np.float64]
+
+Arrow = TypeVar("Arrow", pa.Table, pa.RecordBatch)
 
 #: Name of the derived column.
 JOINT = "joint (PCA)"
@@ -145,8 +148,8 @@ def part_of(row: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     return np.minimum(row * PARTS // max(rows, 1), PARTS - 1)
 
 
-def append_errors(table: pa.Table, projections: Sequence[Projection], part: NDArray[np.int64]) -> pa.Table:
-    """The table with the column :data:`JOINT`, each row by the projection of its part.
+def append_errors(table: Arrow, projections: Sequence[Projection], part: NDArray[np.int64]) -> Arrow:
+    """The rows with the column :data:`JOINT`, each row by the projection of its part.
 
     Raises
     ------

@@ -19,8 +19,9 @@ from ml.drift.calibrate import (
     live_blocks,
     rule_of,
 )
+from ml.drift.columns import times_of
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder, times_of
+from ml.drift.reference_builder import ReferenceBuilder
 from ml.errors import DataError, InputError
 from ml.records.profile import ReferenceProfile
 

@@ -16,10 +16,12 @@ from ml.drift.calibrate import SEED, DriftRule, calibrate
 from ml.drift.columns import times_of
 from ml.drift.context import MAXIMUM_CONTEXTS, OTHER, count_contexts, label_contexts, merge_contexts
 from ml.drift.detect import check_drift, matched_profile
-from ml.drift.files import open_files, profile_files, profile_live
+from ml.drift.file_profiles import profile_files, profile_live
+from ml.drift.files import open_files
 from ml.drift.matched import match_reference, newest_mix, post_stratify
 from ml.drift.profile import build_pieces, build_profile, merge_all
-from ml.drift.reference import MAXIMUM_BLOCKS, ReferenceBuilder, build_reference
+from ml.drift.reference import build_reference
+from ml.drift.reference_builder import MAXIMUM_BLOCKS, ReferenceBuilder
 from ml.errors import DataError
 from ml.records.decision import DriftCheck
 from ml.records.measure import Window

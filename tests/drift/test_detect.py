@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.drift.calibrate import DriftRule
+from ml.drift.columns import times_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder, times_of
+from ml.drift.reference_builder import ReferenceBuilder
 from ml.drift.statistics import find_statistic
 from ml.records.decision import DriftCheck
 from ml.records.measure import Window

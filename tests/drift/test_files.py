@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from ml.drift.files import open_files, profile_files, profile_live
+from ml.drift.file_profiles import profile_files, profile_live
+from ml.drift.files import open_files
 from ml.drift.profile import build_profile
 from ml.errors import DataError
 

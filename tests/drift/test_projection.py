@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from ml.drift.calibrate import DriftRule
+from ml.drift.file_profiles import profile_files, profile_live
 from ml.drift.file_rows import project_files
-from ml.drift.files import open_files, profile_files, profile_live
+from ml.drift.files import open_files
 from ml.drift.multivariate import as_asked, check_together, live_pieces, live_profile
 from ml.drift.profile import merge_all
 from ml.drift.projection import JOINT, fit_projection, reconstruction_errors, with_joint

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.drift.columns import kinds_of
+from ml.drift.columns import kinds_of, times_of
 from ml.drift.profile import build_profile, counts_of
-from ml.drift.reference import MAXIMUM_BLOCKS, ReferenceBuilder, build_reference, times_of
+from ml.drift.reference import build_reference
+from ml.drift.reference_builder import MAXIMUM_BLOCKS, ReferenceBuilder
 from ml.errors import DataError
 from ml.records.profile import BlockCounts, ReferenceProfile
 

@@ -11,7 +11,7 @@ import pytest
 from ml.drift.calibrate import DriftRule
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder
+from ml.drift.reference_builder import ReferenceBuilder
 from ml.drift.report import draw_report, format_number, print_check
 
 

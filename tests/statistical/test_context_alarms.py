@@ -15,7 +15,7 @@ from ml.drift.calibrate import DriftRule
 from ml.drift.columns import times_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder
+from ml.drift.reference_builder import ReferenceBuilder
 from ml.records.measure import Window
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

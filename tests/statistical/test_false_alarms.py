@@ -11,9 +11,10 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from ml.drift.calibrate import DriftRule
+from ml.drift.columns import times_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
-from ml.drift.reference import ReferenceBuilder, times_of
+from ml.drift.reference_builder import ReferenceBuilder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
