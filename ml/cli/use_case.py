@@ -131,6 +131,7 @@ def _calibration(use_case: UseCase) -> dict[str, Any]:
     return {
         "use_case": use_case.name,
         "false_alarm_budget": use_case.monitoring.false_alarm_budget,
+        "false_alarm_checks": use_case.monitoring.false_alarm_checks,
         "threshold": None if calibration is None else calibration.threshold,
         "columns": [{"name": n, "statistic": s, "usual": u, "threshold": limit} for n, s, u, limit in limits],
         "n_rows": len(rows),
@@ -157,9 +158,13 @@ def _print_calibration(answer: dict[str, Any]) -> None:
         stdout.print(reason, soft_wrap=True)
     if answer["threshold"] is not None:
         stdout.print(
-            f"threshold of the score at a false-alarm budget of {answer['false_alarm_budget']:g}: "
-            f"{answer['threshold']:.3f}"
+            f"threshold of the score at a false-alarm budget of {answer['false_alarm_budget']:g} "
+            f"{_period(answer['false_alarm_checks'])}: {answer['threshold']:.3f}"
         )
+
+
+def _period(checks: int) -> str:
+    return "of checks" if checks == 1 else f"of runs of {checks} checks"
 
 
 def _problems(path: Path) -> list[dict[str, str]]:

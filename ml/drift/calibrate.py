@@ -36,6 +36,7 @@ DRAWS = 1000
 #: Of the draws: the same reference and window give the same threshold.
 SEED = 20260101
 _TAIL = 0.1  # the share of draws that the tail's shape is taken from
+_FAR = 0.01  # a budget below which Student's tail is too thin for the largest of many statistics
 _LEVEL = 0.05  # of the test for memory, over all columns together
 _SPREAD = 0.15  # a statistic that hardly varies by itself must still move by this much of its logarithm to count
 _NO_POWER = 1e-20  # of levels in [0, 1]: below it they differ by rounding
@@ -87,7 +88,7 @@ def rule_of(use_case: UseCase) -> DriftRule:
     monitoring = use_case.monitoring
     return DriftRule(
         statistics=monitoring.statistics,
-        false_alarm_budget=monitoring.false_alarm_budget,
+        false_alarm_budget=monitoring.budget_of_a_check,
         minimum_rows=monitoring.minimum_rows,
         alarms=monitoring.persistence.alarms,
         of=monitoring.persistence.of,
@@ -429,6 +430,13 @@ def _quantile(scores: Floats, budget: float) -> float:
 
 
 def extrapolate(scores: Floats, windows: float, budget: float) -> float:
-    """Student's prediction bound for one more window."""
-    quantile = float(stats.t.ppf(1 - budget, df=max(windows - 1, 1)))
-    return float(scores.mean()) + quantile * float(scores.std(ddof=1)) * math.sqrt(1 + 1 / windows)
+    """Student's prediction bound for one more window; below a budget of 1 % with the tail of a largest value.
+
+    References
+    ----------
+    Gumbel (1958), Statistics of Extremes, section 5.2: the largest of many falls off exponentially, by
+    ``sqrt(6) / pi`` of its standard deviation for each factor of e.
+    """
+    quantile = float(stats.t.ppf(1 - max(budget, _FAR), df=max(windows - 1, 1)))
+    beyond = math.sqrt(6) / math.pi * math.log(max(_FAR / budget, 1.0))
+    return float(scores.mean()) + float(scores.std(ddof=1)) * (quantile * math.sqrt(1 + 1 / windows) + beyond)

@@ -178,6 +178,9 @@ class Monitoring(_Section):
     false_alarm_budget: float = Field(
         default=0.05, gt=0, lt=1, description="share of checks without drift that may alarm, all columns together"
     )
+    false_alarm_checks: int = Field(
+        default=1, ge=1, description="the budget is for any alarm within so many checks: 52 weekly ones are a year"
+    )
     persistence: Persistence = Persistence()
     attribution: bool = Field(
         default=False, description="compare where the model looks as well: a forecast more per feature and row"
@@ -188,6 +191,11 @@ class Monitoring(_Section):
         description="live rows are compared with reference rows of the same hour_of_day, day_of_week, month (UTC), "
         "or value of a category or boolean feature",
     )
+
+    @property
+    def budget_of_a_check(self) -> float:
+        """Share of checks that may alarm; whatever depends on what, the budget is kept (union bound)."""
+        return self.false_alarm_budget / self.false_alarm_checks
 
     @model_validator(mode="after")
     def _contexts_differ(self) -> Self:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ml.drift.calibrate import (
     MINIMUM_BLOCKS,
@@ -16,6 +17,7 @@ from ml.drift.calibrate import (
     DriftRule,
     calibrate,
     calibrated_limits,
+    extrapolate,
     live_blocks,
     rule_of,
 )
@@ -147,3 +149,31 @@ def test_the_rule_of_a_use_case_is_what_its_file_says(use_case):
     assert rule.minimum_rows == 10
     with pytest.raises(InputError, match="unknown statistic"):
         _ = DriftRule(statistics=("chi2",)).found
+
+
+def test_a_budget_may_be_for_many_checks(use_case):
+    """Any alarm within a year of weekly checks: each has a fifty-second of the budget."""
+    weekly = use_case.monitoring.model_copy(update={"false_alarm_budget": 0.05, "false_alarm_checks": 52})
+
+    assert rule_of(use_case.model_copy(update={"monitoring": weekly})).false_alarm_budget == pytest.approx(0.05 / 52)
+
+
+def test_the_bound_is_students_down_to_one_percent_and_the_tail_of_a_largest_value_below():
+    """Textbook prediction interval, by SciPy; below it, Gumbel's tail gives the same excess for each factor."""
+    scores, windows = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 8.0
+    spread = scores.std(ddof=1)
+
+    for budget in (0.2, 0.05, 0.01):
+        student = stats.t.ppf(1 - budget, df=7)
+        assert extrapolate(scores, windows, budget) == pytest.approx(3 + student * spread * np.sqrt(1 + 1 / 8))
+    gumbel = stats.gumbel_r(scale=spread * np.sqrt(6) / np.pi)
+    assert gumbel.std() == pytest.approx(spread)
+    excess = gumbel.isf(1e-7) - gumbel.isf(1e-5)
+    assert extrapolate(scores, windows, 1e-7) - extrapolate(scores, windows, 1e-5) == pytest.approx(excess, rel=1e-4)
+
+
+def test_a_smaller_budget_never_lowers_the_threshold():
+    """From every other check to one in a million."""
+    found = [extrapolate(np.array([0.5, 1.0, 2.5]), 6.0, budget) for budget in np.logspace(-0.31, -6, 50)]
+
+    assert np.all(np.diff(found) > 0)

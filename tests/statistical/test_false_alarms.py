@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.signal import lfilter
 
-from ml.drift.calibrate import DriftRule
+from ml.drift.calibrate import DriftRule, calibrate
 from ml.drift.columns import times_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile
@@ -89,3 +89,21 @@ def test_half_a_standard_deviation_in_two_of_seven_columns_is_found():
     """On independent hours nearly always; where a week holds few independent hours a whole one is found mostly."""
     assert alarms("0", 6000, 168, shift=0.5, n=60) >= 57
     assert alarms("0.9", 6000, 168, shift=1.0, n=60) >= 40
+
+
+@pytest.mark.parametrize("kind", ["0", "0.9"])
+def test_a_budget_for_a_year_of_weekly_checks_is_kept(kind):
+    """Five percent of years with any alarm, 60 years, each with a reference of its own."""
+    rule, years, reference = DriftRule(false_alarm_budget=BUDGET / 52), 60, 6000
+    alarmed = 0
+    for seed in range(years):
+        first, later = windows(kind, reference, 52 * 168, seed)
+        builder = ReferenceBuilder(KINDS, build_profile(first, KINDS), block=timedelta(days=1))
+        builder.add(first, times_of(pd.date_range("2024-01-01", periods=reference, freq="h")))
+        built = builder.build()
+        stored = calibrate(built, rule, rows=168, blocks=7, rng=np.random.default_rng(seed))
+        built = built.model_copy(update={"calibration": stored})
+        weeks = [build_profile(later[i : i + 168], KINDS, edges=built.whole) for i in range(0, len(later), 168)]
+        alarmed += any(check_drift(built, week, rule, blocks=7).verdict == "drift" for week in weeks)
+
+    assert alarmed <= most(years)
