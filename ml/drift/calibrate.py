@@ -64,7 +64,7 @@ class DriftRule:
         Names of what looks at all columns together, :mod:`ml.drift.multivariate`.
     """
 
-    statistics: tuple[str, ...] = ("kolmogorov_smirnov", "psi", "missing_rate", "new_categories")
+    statistics: tuple[str, ...] = ("wasserstein", "kolmogorov_smirnov", "psi", "missing_rate", "new_categories")
     false_alarm_budget: float = 0.05
     minimum_rows: int = 100
     alarms: int = 1

@@ -168,7 +168,7 @@ class Monitoring(_Section):
     window: Duration = parse_duration("7d")
     block: Duration = Field(default=parse_duration("1d"), description="profiles are kept by blocks of this length")
     statistics: tuple[StatisticName, ...] = Field(
-        default=("kolmogorov_smirnov", "psi", "missing_rate", "new_categories"),
+        default=("wasserstein", "kolmogorov_smirnov", "psi", "missing_rate", "new_categories"),
         min_length=1,
         description="each on the columns that it is defined for",
     )
