@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ml.drift.context import name_contexts
-from ml.drift.matched import Matched, match_reference, newest_mix, post_stratify
+from ml.drift.matched import Matched, match_reference, newest_mix
+from ml.drift.memory import MINIMUM_BLOCKS, autocorrelation_time
+from ml.drift.resample import Draws, Stretches
 from ml.drift.statistics import Statistic, find_statistic
 from ml.drift.statistics.base import Bins, bins_of
 from ml.errors import DataError
-from ml.records.profile import Calibration, NumberProfile, ReferenceProfile
+from ml.records.profile import Calibration, ReferenceProfile
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
@@ -30,16 +32,13 @@ Floats = NDArray[np.float64]
 #: at a stated 5 % with four windows; with Student's quantile on the windows that stand apart, 5 to 7 windows of AR(1)
 #: data with correlations of 0.5 to 0.98 from hour to hour gave 2 to 6 %.
 MINIMUM_WINDOWS = 6
-#: Blocks without which nothing can be said, and without which the absence of memory cannot be seen.
-MINIMUM_BLOCKS, BLOCKS_TO_SEE_MEMORY = 20, 100
-DRAWS = 1000
+#: Blocks without which the absence of memory cannot be seen.
+BLOCKS_TO_SEE_MEMORY = 100
 #: Of the draws: the same reference and window give the same threshold.
 SEED = 20260101
 _TAIL = 0.1  # the share of draws that the tail's shape is taken from
 _FAR = 0.01  # a budget below which Student's tail is too thin for the largest of many statistics
-_LEVEL = 0.05  # of the test for memory, over all columns together
 _SPREAD = 0.15  # a statistic that hardly varies by itself must still move by this much of its logarithm to count
-_NO_POWER = 1e-20  # of levels in [0, 1]: below it they differ by rounding
 _RARE_SPREAD = 1.0  # the same for events that the reference has hardly seen
 
 
@@ -155,13 +154,13 @@ def calibrate(
     cells = _cells(reference, rule)
     total = len(matched.blocks)
     counts = {name: matched.table(name) for name in dict.fromkeys(cell.column for cell in cells)}
-    memory = _memory(reference, counts)
+    memory = autocorrelation_time(reference, counts)
     worth = total * matched.efficiency
     windows = worth / max(blocks, 1)
     refusal = _refusal(matched, worth, windows, memory)
     length = min(max(math.ceil(2 * memory), 1) if memory > 1 else 1, max(total // 4, 1))
     offset = 0.5 / max(rows, 1)
-    drawn = _Draws(matched, rule.of, rows=rows, blocks=max(blocks, 1), length=length, rng=rng)
+    drawn = Draws(matched, rule.of, rows=rows, blocks=max(blocks, 1), length=length, rng=rng)
     logs = _on_the_line(cells, counts, drawn, offset)
     centres, spreads = _standards(logs)
     threshold = None
@@ -169,7 +168,7 @@ def calibrate(
         scores = np.max((logs - centres) / spreads, axis=-1)
         threshold = _quantile(_persisting(scores, rule.alarms), rule.false_alarm_budget)
         if reference.block is not None and windows >= MINIMUM_WINDOWS:
-            whole = _Stretches(matched, max(blocks, 1), drawn.pattern)
+            whole = Stretches(matched, max(blocks, 1), drawn.pattern)
             stretches = _on_the_line(cells, counts, whole, offset)
             found = _runs(np.max((stretches - centres) / spreads, axis=-1)[:, 0], max(blocks, 1), rule)
             found = found[whole.unbroken[: len(found)]]
@@ -242,152 +241,7 @@ def _refusal(matched: Matched, worth: float, windows: float, memory: float) -> s
     return ""
 
 
-def _memory(reference: ReferenceProfile, counts: dict[str, Floats]) -> float:
-    """Longest autocorrelation time of a column, blocks, ``[1, inf)``; 1 where none is significant."""
-    longest = 1.0
-    n = next((table.shape[1] for table in counts.values()), 0)
-    if n < MINIMUM_BLOCKS:
-        return longest
-    bound = float(stats.norm.ppf(1 - _LEVEL / max(len(counts), 1))) / math.sqrt(n)
-    for name, table in counts.items():
-        series = _level_of_blocks(table, isinstance(reference.whole.columns[name], NumberProfile))
-        centred = series - series.mean()
-        power = float(centred @ centred)
-        if power <= _NO_POWER:
-            continue
-        if float(centred[1:] @ centred[:-1]) / power + 1 / n > bound:
-            longest = max(longest, _autocorrelation_time(centred, power))
-    return longest
-
-
-def _level_of_blocks(table: Floats, number: bool) -> Floats:
-    """One number per block: mean rank of its values, or share of the most frequent category; less its contexts'."""
-    present = table[..., :-1]
-    total = present.sum(axis=(0, 1))
-    if number:
-        ranks = (np.cumsum(total) - total / 2) / max(total.sum(), 1)
-        sums = present @ ranks
-    else:
-        sums = present[..., int(np.argmax(total))]
-    rows = present.sum(axis=-1)
-    if len(table) > 1:
-        sums = sums - rows * (sums.sum(axis=1) / np.maximum(rows.sum(axis=1), 1))[:, None]
-    return sums.sum(axis=0) / np.maximum(rows.sum(axis=0), 1)
-
-
-def _autocorrelation_time(centred: Floats, power: float) -> float:
-    """Integrated autocorrelation time with Sokal's window: summed up to five times itself."""
-    time = 1.0
-    for lag in range(1, len(centred) // 2):
-        time += 2 * float(centred[lag:] @ centred[:-lag]) / power
-        if lag >= 5 * time:
-            break
-    return max(time, 1.0)
-
-
-class _Draws:
-    """Live windows and references of their own, made of runs of the reference's blocks.
-
-    Attributes
-    ----------
-    pattern
-        Share of the rows of each context that a live window has, the fullest as 1, of shape ``(n_contexts,)``.
-    """
-
-    def __init__(
-        self,
-        matched: Matched,
-        of: int,
-        *,
-        rows: int,
-        blocks: int,
-        length: int,
-        rng: np.random.Generator,
-    ) -> None:
-        total = len(matched.blocks)
-        self._rng = rng
-        self.live = _multiplicities(rng, of * blocks, length, total, groups=of, chances=matched.chances)
-        self.reference = np.repeat(_multiplicities(rng, total, length, total, groups=1), of, axis=0)
-        self.groups = of
-        drawn = matched.rows @ self.live.T
-        fullness = matched.mix / np.maximum(drawn.mean(axis=1), 1e-9)
-        self.pattern = fullness / fullness.max()
-        kept = self.pattern @ drawn
-        keep = self.pattern[:, None] * np.minimum(rows / np.maximum(kept, 1), 1.0)
-        # What a drawn reference has not seen is left out, as it is in a check.
-        self._keep = np.where(matched.rows @ self.reference.T > 0, keep, 0.0)
-
-    def tables(self, counts: Floats) -> tuple[Floats, Floats]:
-        """Reference counts and live counts of a column, of shape ``(n_draws * of, n_bins)``."""
-        references, lives = _sums(self.reference, counts), _sums(self.live, counts)
-        return _matched_pair(references, [*map(self._thinned, lives, self._keep)])
-
-    def _thinned(self, live: Floats, keep: Floats) -> Floats:
-        if np.mean(keep) < 0.95:
-            return self._rng.binomial(live.astype(np.int64), keep[:, None]).astype(np.float64)
-        return live * (keep > 0)[:, None]
-
-
-class _Stretches:
-    """Every contiguous stretch of live length within the reference, against the rest.
-
-    Attributes
-    ----------
-    unbroken
-        Stretches that are no longer than usual: contexts that come and go leave gaps between the blocks.
-    """
-
-    groups = 1
-
-    def __init__(self, matched: Matched, blocks: int, pattern: Floats) -> None:
-        total = len(matched.blocks)
-        starts = np.arange(total - blocks + 1)[:, None]
-        where = np.arange(total)[None, :]
-        self.live = ((where >= starts) & (where < starts + blocks)).astype(np.float64)
-        self._pattern = pattern
-        spans = matched.positions[blocks - 1 :] - matched.positions[: total - blocks + 1]
-        self.unbroken = (spans <= np.median(spans)) | (not matched.matched)
-
-    def tables(self, counts: Floats) -> tuple[Floats, Floats]:
-        inside = _sums(self.live, counts)
-        rest = [table.sum(axis=0) - live for table, live in zip(counts, inside, strict=True)]
-        return _matched_pair(rest, [live * share for live, share in zip(inside, self._pattern, strict=True)])
-
-
-def _sums(drawn: Floats, counts: Floats) -> list[Floats]:
-    """Counts of drawn windows by context; a block takes part where it holds the context, which few do of a month."""
-    if len(counts) == 1:
-        return [drawn @ counts[0]]
-    held = [np.flatnonzero(table.any(axis=1)) for table in counts]
-    columns = np.ascontiguousarray(drawn.T)
-    return [columns[some].T @ table[some] for some, table in zip(held, counts, strict=True)]
-
-
-def _matched_pair(reference: list[Floats], live: list[Floats]) -> tuple[Floats, Floats]:
-    """Counts by context as one table each, the reference in the live mix of each row."""
-    if len(live) == 1:
-        return reference[0], live[0]
-    first, second = np.stack(reference), np.stack(live)
-    second = second * (first.sum(axis=-1, keepdims=True) > 0)
-    return post_stratify(first, second.sum(axis=-1)), second.sum(axis=0)
-
-
-def _multiplicities(
-    rng: np.random.Generator, blocks: int, length: int, total: int, *, groups: int, chances: Floats | None = None
-) -> Floats:
-    """How often each block of the reference is in each drawn window, of shape ``(draws * groups, total)``."""
-    draws, size = DRAWS, (DRAWS, -(-blocks // length))
-    runs = size[1]
-    starts = rng.integers(0, total, size=size) if chances is None else rng.choice(total, size=size, p=chances)
-    chain = ((starts[:, :, None] + np.arange(length)) % total).reshape(draws, runs * length)[:, :blocks]
-    rows = chain.reshape(draws * groups, blocks // groups) + np.arange(draws * groups)[:, None] * total
-    found = np.bincount(rows.ravel(), minlength=draws * groups * total)
-    return found.reshape(draws * groups, total).astype(np.float64)
-
-
-def _on_the_line(
-    cells: tuple[Cell, ...], counts: dict[str, Floats], drawn: _Draws | _Stretches, offset: float
-) -> Floats:
+def _on_the_line(cells: tuple[Cell, ...], counts: dict[str, Floats], drawn: Draws | Stretches, offset: float) -> Floats:
     """All cells on the whole line, of shape ``(n_draws, groups, n_cells)``; undefined is 0."""
     found, tables, at = [], None, ""
     for cell in cells:
