@@ -14,10 +14,11 @@ from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.scoring import compare_scoring
 from benchmarks.table import Detection, draw, draw_detection
+from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
-COMPARED = {"drift": compare_drift, "memory": compare_memory, "scoring": compare_scoring}
+COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
 PARTS = (*COMPARED, "detection")
 
 

@@ -21,6 +21,9 @@ from ml.errors import ConflictError, DataError, StackError
 #: Files of one partition below this size are small; with this many of them it is compacted.
 SMALL_FILE_BYTES = 32 * 2**20
 SMALL_FILES = 8
+#: Partitions older than so many of the newest are finished: they are compacted with two small files already, so that
+#: years of months end as a file each. Labels that come late still write to the month before.
+OPEN_PARTITIONS = 2
 
 #: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
 _ATTEMPTS = 20
@@ -130,6 +133,8 @@ class LakeTable:
             if removed:
                 # Only what no version of the last week needs, so that readers of an older version finish.
                 DeltaTable(self.path).vacuum(dry_run=False, full=True)
+                # Else every reader replays up to a hundred commits that name files which are gone.
+                DeltaTable(self.path).create_checkpoint()
         return removed
 
     def _crowded_partitions(self) -> list[str | None]:
@@ -140,8 +145,11 @@ class LakeTable:
         small = files.filter(pc.less(files["size_bytes"], SMALL_FILE_BYTES))
         if self.partition is None:
             return [None] if small.num_rows >= SMALL_FILES else []
-        counts = pc.value_counts(small[f"partition.{self.partition}"]).to_pylist()
-        return [entry["values"] for entry in counts if entry["counts"] >= SMALL_FILES]
+        column = f"partition.{self.partition}"
+        still_open = sorted(pc.unique(files[column]).to_pylist())[-OPEN_PARTITIONS:]
+        counts = pc.value_counts(small[column]).to_pylist()
+        limits = dict.fromkeys(still_open, SMALL_FILES)
+        return [entry["values"] for entry in counts if entry["counts"] >= limits.get(entry["values"], 2)]
 
     def _open_or_create(self) -> DeltaTable:
         table = self.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from deltalake.exceptions import CommitFailedError
 from ml.errors import DataError
 from ml.records.measure import Window
 from ml.store import table as table_module
-from ml.store.table import SMALL_FILES, LakeTable
+from ml.store.table import OPEN_PARTITIONS, SMALL_FILES, LakeTable
 
 SCHEMA = pa.schema([("seq", pa.int64()), ("month", pa.string())])
 
@@ -114,6 +115,37 @@ def test_small_files_do_not_pile_up_and_no_row_or_position_changes(lake, replica
     assert max(files.values()) <= SMALL_FILES
     assert sorted(lake._requests.read(["id"])["id"].to_pylist()) == [f"{i:02}" for i in range(40)]
     assert lake.ingest(outboxes).requests == 0
+
+
+def test_years_end_as_a_file_a_month_and_few_commits_are_replayed(table):
+    """Four appends a month for three years: the cost of opening the table must not grow with its history."""
+    months = [f"{year}-{month:02}" for year in (2011, 2012, 2013) for month in range(1, 13)]
+    for i, month in enumerate(months):
+        for part in range(4):
+            table.append_once(rows(4 * i + part + 1, month=month), app_id="x")
+            table.compact()
+
+    files = Counter(Path(uri).parent.name.removeprefix("month=") for uri in table.open().file_uris())
+    assert {files[month] for month in months[:-OPEN_PARTITIONS]} == {1}
+    assert max(files.values()) <= SMALL_FILES
+    assert positions(table) == list(range(1, 4 * len(months) + 1))
+    log = table.path / "_delta_log"
+    newest = json.loads((log / "_last_checkpoint").read_text())["version"]
+    assert table.open().version() - newest <= 4 * (OPEN_PARTITIONS + 1)
+
+
+def test_a_row_that_comes_years_late_is_merged_into_its_month(table):
+    """And nothing else is rewritten."""
+    for i, month in enumerate(["2011-01", "2012-01", "2013-01", "2013-02"]):
+        table.append_once(rows(i + 1, month=month), app_id="x")
+    before = set(table.open().file_uris())
+    table.append_once(rows(9, month="2011-01"), app_id="x")
+
+    assert table.compact() == 2
+    files = table.open().file_uris()
+    assert len(files) == 4
+    assert len(before & set(files)) == 3
+    assert positions(table) == [1, 2, 3, 4, 9]
 
 
 @pytest.mark.slow
