@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,8 +52,8 @@ def profile(
     from ml.drift.file_profiles import profile_files
 
     found = _use_case(use_case)
-    data = _open(files, found, time_column)
     other = _read_profile(like) if like is not None else None
+    data = _open(files, found, time_column, other)
     data, projection = _projected(data, other, wanted=multivariate)
     with progress_bar("profiling") as show:
         made = profile_files(
@@ -60,10 +61,11 @@ def profile(
             edges=other.whole if other is not None else None,
             block=_duration(block, found),
             context=_context(context, found, other),
+            now=datetime.now(UTC),
             advance=_advance(data, show, "profiling", 0.0, 1.0),
         )
     made = made.model_copy(update={"use_case": found.name if found else None, "projection": projection})
-    made.write(output)
+    _write(output, made.model_dump_json(indent=1).encode() + b"\n")
     size = output.stat().st_size
     answer = {
         "file": str(output),
@@ -110,7 +112,6 @@ def drift(
     from ml.drift.detect import matched_profile
     from ml.drift.reference import keep_columns
     from ml.drift.report import draw_report
-    from ml.records.base import write_atomically
 
     found = _use_case(use_case)
     rule = _rule(found, budget, statistic, multivariate=multivariate)
@@ -130,12 +131,22 @@ def drift(
         show("comparing", 0.6)
         check = _check((reference, live), (first, second), rule, (found, time_column, show))
         if html is not None:
-            write_atomically(html, draw_report(check, matched_profile(first, second, rule), second).encode())
+            _write(html, draw_report(check, matched_profile(first, second, rule), second).encode())
     if as_json:
         print_json(_answer(check, first, html))
     else:
         _print(check, first, html)
     raise typer.Exit(1 if fail_on_drift and check.verdict == "drift" else 0)
+
+
+def _write(path: Path, content: bytes) -> None:
+    from ml.errors import InputError
+    from ml.records.base import write_atomically
+
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError("file cannot be written", where=str(path), got=error.strerror or "") from error
 
 
 def _answer(check: DriftCheck, reference: ReferenceProfile, html: Path | None) -> dict[str, Any]:
@@ -193,9 +204,10 @@ def _check(
 
     def sides() -> tuple[Rows, Rows]:
         show("reading rows", 0.6)
-        opened = [_open([path], use_case, time_column) for path in paths]
+        opened = [_open([path], use_case, time_column, first) for path in paths]
         return read_rows(opened[0], first.whole), read_rows(opened[1], first.whole)
 
+    told += _told_of_files(paths, first, (use_case, time_column))
     check = check_together(
         first, second, rule, sides=sides, advance=lambda share: show("telling rows apart", 0.65 + 0.3 * share)
     )
@@ -224,6 +236,25 @@ def _without_what_profiles_lack(
     return ((told,) if left != rule.multivariate else ()), replace(rule, multivariate=left)
 
 
+def _told_of_files(
+    paths: tuple[Path, Path], first: ReferenceProfile, asked: tuple[UseCase | None, str | None]
+) -> tuple[str, ...]:
+    """Sentences about columns that are not looked at, although nobody said which are."""
+    from ml.drift.wording import spoken
+
+    use_case, time_column = asked
+    found: list[str] = []
+    for path in paths:
+        if path.suffix == ".json" or use_case is not None:
+            continue
+        data = _open([path], use_case, time_column, first)
+        if data.left_out:
+            names = ", ".join(f"{spoken(name)} ({kind})" for name, kind in data.left_out.items())
+            none = "" if data.time_column else "; without --time-column rows have no event time"
+            found.append(f"{path.name} holds columns that are not compared: {names}{none}.")
+    return tuple(dict.fromkeys(found))
+
+
 def _projected(data: DataFiles, like: ReferenceProfile | None, *, wanted: bool) -> tuple[DataFiles, Projection | None]:
     """Files with the column of reconstruction errors, when it is wanted or the profile to be like has it."""
     from ml.drift.file_rows import project_files
@@ -250,7 +281,7 @@ def _reference(
     data = _open([path], use_case, time_column)
     data, projection = _projected(data, None, wanted="pca_reconstruction" in rule.multivariate)
     advance = _advance(data, show, f"reading {path.name}", 0.0, 0.3)
-    made = profile_files(data, block=block, context=context, advance=advance)
+    made = profile_files(data, block=block, context=context, now=datetime.now(UTC), advance=advance)
     return made.model_copy(update={"projection": projection})
 
 
@@ -266,11 +297,11 @@ def _live(
     rule, show = asked
     if path.suffix == ".json":
         return _read_profile(path).whole
-    data = _open([path], use_case, time_column)
+    data = _open([path], use_case, time_column, reference)
     if "pca_reconstruction" in rule.multivariate:
         data = data.projected(reference.projection)
     advance = _advance(data, show, f"reading {path.name}", 0.3, 0.6)
-    return profile_live(data, reference.whole, context=rule.context, advance=advance)
+    return profile_live(data, reference.whole, context=rule.context, now=datetime.now(UTC), advance=advance)
 
 
 def _context(
@@ -284,12 +315,15 @@ def _context(
     return profile.contexts.by if profile is not None and profile.contexts is not None else ()
 
 
-def _open(files: list[Path], use_case: UseCase | None, time_column: str | None) -> DataFiles:
+def _open(
+    files: list[Path], use_case: UseCase | None, time_column: str | None, like: ReferenceProfile | None = None
+) -> DataFiles:
     from ml.drift.columns import kinds_of
     from ml.drift.files import open_files
+    from ml.drift.profile import kinds_in
 
     if use_case is None:
-        return open_files(files, time_column=time_column)
+        return open_files(files, time_column=time_column, like=None if like is None else kinds_in(like.whole))
     return open_files(files, kinds=kinds_of(use_case), time_column=time_column or use_case.time_column)
 
 

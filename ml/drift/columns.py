@@ -100,3 +100,41 @@ def times_of(column: Any) -> Times:
     return (
         index.tz_localize(None).to_numpy() if index.tz is None else index.tz_convert("UTC").tz_localize(None).to_numpy()
     )
+
+
+def frame_times(table: pd.DataFrame | pa.Table | pa.RecordBatch) -> Times | None:
+    """Event times of rows with ``event_time``; None without that column."""
+    names = table.columns if isinstance(table, pd.DataFrame) else table.schema.names
+    return times_of(table["event_time"]) if "event_time" in names else None
+
+
+def read_times(column: pa.ChunkedArray, where: str) -> Times:
+    """Event times of a stored column, UTC.
+
+    Numbers are refused, since they do not say their unit, as are times of day and durations, which have no day.
+
+    Raises
+    ------
+    DataError
+        They are no times, or one is missing.
+    """
+    if not _holds_moments(column.type):
+        raise DataError("time is unreadable", where=where, got=str(column.type), allowed="times, dates, ISO 8601 texts")
+    try:
+        found = column.to_pandas()
+        # Whether 01.02. is a day in January or in February, only ISO 8601 says.
+        form = None if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) else "ISO8601"
+        times = times_of(pd.to_datetime(found, utc=True, format=form))
+    except (ValueError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        raise DataError("time is unreadable", where=where, got=told, allowed="ISO 8601") from error
+    if np.isnat(times).any():
+        raise DataError("time is missing", where=where, got=f"{int(np.isnat(times).sum())} rows")
+    return times
+
+
+def _holds_moments(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_moments(kind.value_type)
+    texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return texts or pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)

@@ -11,11 +11,14 @@ import numpy as np
 from ml.drift.calibrate import SEED, DriftRule, calibrate, live_blocks
 from ml.drift.context import name_contexts
 from ml.drift.matched import Matched, context_obstacles, match_reference
+from ml.drift.notices import find_notices
+from ml.drift.obstacles import find_obstacles
 from ml.drift.profile import counts_of, same_bins
 from ml.drift.statistics import find_statistic
 from ml.drift.statistics.base import Bins, Floats, bins_of
 from ml.drift.statistics.total_variation import TOTAL_VARIATION
 from ml.drift.statistics.wasserstein import WASSERSTEIN
+from ml.drift.wording import spoken
 from ml.errors import DataError
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.records.measure import Window
@@ -55,13 +58,12 @@ def check_drift(
     Returns
     -------
     DriftCheck
-        ``undecidable``, with every reason, when the window holds fewer than ``rule.minimum_rows`` rows or overlaps the
-        reference, the profiles have other columns or bins, every statistic of a column is undefined, the reference has
-        not seen the live rows' contexts, or it is too short to be calibrated on. Never ``no_drift`` for what could not
-        be compared.
+        ``undecidable``, with every reason, when there is an obstacle (:mod:`ml.drift.obstacles`), every statistic of a
+        column is undefined, the reference has not seen the live rows' contexts, or it is too short to be calibrated
+        on. Never ``no_drift`` for what could not be compared. What is odd but no obstacle is told after the reasons.
     """
     window = window or live.window
-    reasons = [*_obstacles(reference, live, window, rule), *context_obstacles(reference, live, rule.context)]
+    reasons = [*find_obstacles(reference, live, window, rule), *context_obstacles(reference, live, rule.context)]
     matched = _match(reference, live, rule)
     length = blocks if blocks is not None else _length(matched, live, window)
     calibration = reference.calibration
@@ -101,7 +103,8 @@ def check_drift(
         columns=columns,
         effect=max(drifted) if drifted else None,
         verdict=verdict,
-        reasons=tuple(reasons) or _explain(score, threshold, columns, (alarmed, rule)) + _told(matched),
+        reasons=(tuple(reasons) or _explain(score, threshold, columns, (alarmed, rule)) + _told(matched))
+        + find_notices(reference, live, window),
     )
 
 
@@ -152,36 +155,6 @@ def _mix_distance(first: Mapping[str, int], second: Mapping[str, int]) -> float:
     return sum(abs(first.get(name, 0) / one - second.get(name, 0) / other) for name in {*first, *second}) / 2 + (
         0.5 if not first or not second else 0.0
     )
-
-
-def _obstacles(reference: ReferenceProfile, live: Profile, window: Window | None, rule: DriftRule) -> tuple[str, ...]:
-    """Why no verdict is possible, one sentence each; empty when one is."""
-    found = []
-    whole = reference.whole
-    if live.n < rule.minimum_rows:
-        found.append(f"The window holds {live.n} rows; {rule.minimum_rows} are needed.")
-    if whole.n == 0 or not whole.columns:
-        found.append(f"The reference holds {whole.n} rows and {len(whole.columns)} columns.")
-    if (
-        window is not None
-        and whole.window is not None
-        and window.start < whole.window.end
-        and window.end > whole.window.start
-    ):
-        found.append(
-            f"The window begins {window.start:%Y-%m-%d %H:%M}, before the training data ends "
-            f"({whole.window.end:%Y-%m-%d %H:%M}): its rows would be compared with themselves."
-        )
-    for title, one, other in (("live window", live, whole), ("reference", whole, live)):
-        lacking = [name for name in other.columns if name not in one.columns]
-        if lacking:
-            found.append(f"The {title} lacks {len(lacking)} columns of the other side: {', '.join(lacking)}.")
-    for name, column in live.columns.items():
-        if name in whole.columns and not same_bins(whole.columns[name], column):
-            kinds = f"{whole.columns[name].kind} and {column.kind}"
-            changed = f"changed its type ({kinds})" if whole.columns[name].kind != column.kind else "has other bins"
-            found.append(f"{name} {changed}.")
-    return tuple(found)
 
 
 def _compare(
@@ -258,7 +231,7 @@ def _undefined(columns: tuple[ColumnDrift, ...]) -> list[str]:
     """Columns of which nothing could be computed."""
     names = dict.fromkeys(column.name for column in columns)
     known = {column.name for column in columns if column.value is not None}
-    return [f"No statistic of {name} is defined." for name in names if name not in known]
+    return [f"No statistic of {spoken(name)} is defined." for name in names if name not in known]
 
 
 def _explain(
@@ -274,10 +247,10 @@ def _explain(
     value, limit = furthest.value or 0.0, furthest.threshold or 0.0
     told = [
         f"The largest score over {count} columns is {score:.2f}, {side} the threshold {threshold:.2f}.",
-        f"Furthest: {furthest.name}, {furthest.statistic} {value:.3g}, threshold {limit:.3g}.",
+        f"Furthest: {spoken(furthest.name)}, {furthest.statistic} {value:.3g}, threshold {limit:.3g}.",
     ]
     if names:
-        told.append(f"Drifted: {', '.join(names)}.")
+        told.append(f"Drifted: {', '.join(map(spoken, names))}.")
     if rule.of > 1:
         told.append(f"{alarmed} of the last {rule.of} checks are above their threshold; {rule.alarms} make a drift.")
     return tuple(told)

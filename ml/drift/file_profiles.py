@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pyarrow as pa
 from ml.drift.columns import Kinds, Times
 from ml.drift.context import count_contexts, label_contexts
 from ml.drift.files import Advance, DataFiles, RowGroup
+from ml.drift.oddities import OddityCount, RowHashes, add_columns
 from ml.drift.profile import build_profile, count_columns, merge_profiles
 from ml.drift.projection import append_errors
 from ml.drift.reference_builder import ReferenceBuilder
@@ -35,6 +37,7 @@ def profile_files(
     block: timedelta | None = None,
     window: timedelta | None = None,
     context: Sequence[str] = (),
+    now: datetime | None = None,
     advance: Advance = lambda rows: None,
 ) -> ReferenceProfile:
     """Reference profile of files: bins from a sample, then one pass.
@@ -49,6 +52,8 @@ def profile_files(
         Length of live windows to come; blocks that must be joined divide it.
     context
         What makes a row's context, :func:`ml.drift.context.label_contexts`.
+    now
+        Moment of the check; later event times are counted as future.
     advance
         Told how many rows were read.
 
@@ -58,23 +63,32 @@ def profile_files(
         The files cannot be read or hold no rows.
     """
     if edges is None:
-        edges = build_profile(files.sample(), files.kinds)
+        sample = files.sample()
+        if not sample.num_rows:
+            raise DataError("data file has no rows", where=str(files.paths[0]), got="0 rows", allowed="at least one")
+        edges = build_profile(sample, files.kinds)
     builder: ReferenceBuilder | None = None
     for group in files.groups():
         if builder is None:
             length = (block or _choose_block(files)) if group.times is not None else None
             run = max((files.rows or 0) // _BLOCKS, 1)
-            builder = ReferenceBuilder(files.kinds, edges, block=length, run=run, context=context)
+            builder = ReferenceBuilder(files.kinds, edges, block=length, run=run, context=context, now=now)
         builder.add_columns(group.slices_of, rows=group.rows, times=group.times)
         pa.default_memory_pool().release_unused()  # or the pool keeps pieces of every group
         advance(group.rows)
     if builder is None:
         raise DataError("data file has no rows", where=str(files.paths[0]), got="0 rows", allowed="at least one")
+    _hash_after_all(files, builder.oddities)
     return builder.build(window=window).model_copy(update={"projection": files.projection})
 
 
 def profile_live(
-    files: DataFiles, edges: Profile, *, context: Sequence[str] = (), advance: Advance = lambda rows: None
+    files: DataFiles,
+    edges: Profile,
+    *,
+    context: Sequence[str] = (),
+    now: datetime | None = None,
+    advance: Advance = lambda rows: None,
 ) -> Profile:
     """Profile of files on given bins, in one pass; its window is that of the time column, if there is one.
 
@@ -84,8 +98,12 @@ def profile_live(
         The files cannot be read.
     """
     whole: Profile | None = None
+    oddities = OddityCount(now=now)
     for group in files.groups():
-        columns = count_columns(group.slices_of, files.kinds, edges)
+        hashes = oddities.begin(group.rows, group.times)
+        columns = count_columns(group.slices_of, files.kinds, edges, hashes=hashes)
+        oddities.end(hashes)
+        hashes = None
         found = Profile(
             window=_span(group.times),
             n=group.rows,
@@ -94,13 +112,21 @@ def profile_live(
         )
         whole = found if whole is None else merge_profiles(whole, found)
         pa.default_memory_pool().release_unused()  # or the pool keeps pieces of every group
-        pa.default_memory_pool().release_unused()  # or the pool keeps pieces of every group
         advance(group.rows)
     if whole is None:
         empty = files.schema.empty_table().select(list(files.stored))
         empty = empty if files.projection is None else append_errors(empty, [files.projection], np.empty(0, int))
         return build_profile(empty, files.kinds, edges=edges)
-    return whole
+    _hash_after_all(files, oddities)
+    return whole.model_copy(update={"oddities": oddities.result()})
+
+
+def _hash_after_all(files: DataFiles, oddities: OddityCount) -> None:
+    """Hash the first groups, whose event times ascended, when those of a later one did not: it may repeat them."""
+    for group in islice(files.groups(), oddities.unhashed):
+        hashes = RowHashes(group.rows, group.times)
+        add_columns(hashes, group.slices_of, files.kinds)
+        oddities.end(hashes)
 
 
 def _contexts(group: RowGroup, kinds: Kinds, edges: Profile, context: Sequence[str]) -> dict[str, int]:

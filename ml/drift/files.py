@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from ml.drift.columns import Kinds, Times, infer_kinds, times_of
+from ml.drift.columns import Kinds, Times, as_numbers, as_texts, read_times
+from ml.drift.file_schema import check_countable, check_same_columns, expand_path, first_line, kinds_like, read_schema
 from ml.drift.projection import JOINT, append_errors, part_of, with_joint_kind
 from ml.errors import DataError
 from ml.records.profile import Projection
@@ -78,6 +78,15 @@ class DataFiles:
         """Kinds of the columns that the files hold themselves."""
         return {name: kind for name, kind in self.kinds.items() if self.projection is None or name != JOINT}
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Stored type of each column that is neither counted nor the event time."""
+        return {
+            field.name: str(field.type)
+            for field in self.schema
+            if field.name not in self.kinds and field.name != self.time_column
+        }
+
     def projected(self, projection: Projection | None) -> DataFiles:
         """The files with the column of reconstruction errors; as they are without directions or one of their columns.
 
@@ -105,10 +114,12 @@ class DataFiles:
             try:
                 found = self._csv_groups(path) if path.suffix == ".csv" else self._parquet_groups(path)
                 for group in found:
+                    if not group.rows:
+                        continue
                     yield group if self.projection is None else _projected(group, self, first)
                     first += group.rows
             except (OSError, pa.ArrowException, KeyError) as error:
-                raise DataError("data file cannot be read", where=str(path), got=str(error)) from error
+                raise DataError("data file cannot be read", where=str(path), got=first_line(error)) from error
 
     def _parquet_groups(self, path: Path) -> Iterator[RowGroup]:
         with pq.ParquetFile(path) as file:
@@ -123,7 +134,7 @@ class DataFiles:
                     with pq.ParquetFile(path, metadata=known, read_dictionary=words, buffer_size=BUFFER_BYTES) as own:
                         yield from own.iter_batches(SLICE_ROWS, row_groups=[number], columns=names, use_threads=False)
 
-                yield RowGroup(rows, column_times(slices_of, self.time_column), slices_of)
+                yield RowGroup(rows, column_times(slices_of, self.time_column, path), slices_of)
 
     def _csv_groups(self, path: Path) -> Iterator[RowGroup]:
         wanted = [*self.stored, *([self.time_column] if self.time_column else [])]
@@ -132,20 +143,21 @@ class DataFiles:
             def slices_of(names: Sequence[str], batch: pa.RecordBatch = batch) -> Iterator[pa.RecordBatch]:
                 yield batch.select(names)
 
-            yield RowGroup(batch.num_rows, column_times(slices_of, self.time_column), slices_of)
+            yield RowGroup(batch.num_rows, column_times(slices_of, self.time_column, path), slices_of)
 
     def sample(self) -> pa.Table:
         """About :data:`SAMPLE_ROWS` rows from all over the files."""
         names = [*self.stored]
-        if any(path.suffix == ".csv" for path in self.paths):
-            table = pa.Table.from_batches(_thinned(b for path in self.paths for b in _read_csv(path, names)))
-        else:
-            wanted = max(SAMPLE_ROWS // len(self.paths), 1)
-            table = pa.concat_tables([_spaced(path, names, wanted) for path in self.paths])
+        tables = [_sample_of(path, names, max(SAMPLE_ROWS // len(self.paths), 1)) for path in self.paths]
+        if any(part.schema != tables[0].schema for part in tables):
+            tables = [_plain(part, self.kinds) for part in tables]
+        table = pa.concat_tables(tables)
         return table if self.projection is None else append_errors(table, [self.projection], np.zeros(len(table), int))
 
 
-def open_files(paths: Sequence[Path], *, kinds: Kinds | None = None, time_column: str | None = None) -> DataFiles:
+def open_files(
+    paths: Sequence[Path], *, kinds: Kinds | None = None, time_column: str | None = None, like: Kinds | None = None
+) -> DataFiles:
     """Files as one table; kinds and time column are inferred where they are not given.
 
     Parameters
@@ -154,33 +166,37 @@ def open_files(paths: Sequence[Path], *, kinds: Kinds | None = None, time_column
         Parquet files, CSV files, folders of either, or one Delta table's folder.
     time_column
         None takes the only column of times, if there is exactly one.
+    like
+        Kinds of a reference that the files will be compared with: of columns without any value, and of those that
+        must be countable.
 
     Raises
     ------
     DataError
-        There is no such file, it cannot be read, or it lacks a column.
+        There is no such file, it cannot be read, it lacks a column, or the files do not hold one table.
     """
-    files = tuple(file for path in paths for file in _expand(path))
-    try:
-        schema = _schema(files[0])
-        rows = None if any(f.suffix == ".csv" for f in files) else sum(pq.read_metadata(f).num_rows for f in files)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError("data file cannot be read", where=str(files[0]), got=str(error)) from error
+    files = tuple(file for path in paths for file in expand_path(path))
+    schema = read_schema(files[0])
     times = [field.name for field in schema if pa.types.is_temporal(field.type)]
     if time_column is None and kinds is None and len(times) == 1:
         time_column = times[0]
-    found = infer_kinds(schema, leave_out=frozenset({time_column} if time_column else ())) if kinds is None else kinds
+    found = kinds_like(schema, time_column, like or {}, where=files[0]) if kinds is None else kinds
     lacking = [name for name in [*found, *([time_column] if time_column else [])] if name not in schema.names]
     if lacking:
         raise DataError(
             "data file lacks a column", where=str(files[0]), got=", ".join(schema.names), allowed=", ".join(lacking)
         )
     if not found:
-        raise DataError("no column can be profiled", where=str(files[0]), got=str(schema))
+        raise DataError("no column can be profiled", where=str(files[0]), got=_told(schema))
+    if kinds is not None:
+        check_countable(schema, kinds, where=files[0])
+    only = frozenset() if kinds is None else frozenset({*kinds, *([time_column] if time_column else [])})
+    check_same_columns(files[0], schema, files[1:], only=only)
+    rows = None if any(f.suffix == ".csv" for f in files) else sum(pq.read_metadata(f).num_rows for f in files)
     return DataFiles(files, schema, rows, found, time_column)
 
 
-def column_times(slices_of: SlicesOf, time_column: str | None) -> Times | None:
+def column_times(slices_of: SlicesOf, time_column: str | None, path: Path) -> Times | None:
     """Event times of a row group; None without a time column.
 
     Raises
@@ -190,14 +206,12 @@ def column_times(slices_of: SlicesOf, time_column: str | None) -> Times | None:
     """
     if time_column is None:
         return None
-    column = pa.chunked_array([part.column(0) for part in slices_of([time_column])]).to_pandas()
-    try:
-        times = times_of(pd.to_datetime(column, utc=True))
-    except (ValueError, TypeError) as error:
-        raise DataError("time is unreadable", where=time_column, got=str(error)) from error
-    if np.isnat(times).any():
-        raise DataError("time is missing", where=time_column, got=f"{int(np.isnat(times).sum())} rows")
-    return times
+    parts = [part.column(0) for part in slices_of([time_column])]
+    return read_times(pa.chunked_array(parts), f"{path}: {time_column}") if parts else np.empty(0, "datetime64[us]")
+
+
+def _told(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def _projected(group: RowGroup, files: DataFiles, first: int) -> RowGroup:
@@ -220,40 +234,24 @@ def _projected(group: RowGroup, files: DataFiles, first: int) -> RowGroup:
     return replace(group, slices_of=slices_of)
 
 
-def _expand(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError("data file is absent", where=str(path), allowed="Parquet, CSV, a folder of them, a Delta table")
-    if not path.is_dir():
-        return [path]
-    if (path / "_delta_log").is_dir():
-        from deltalake import DeltaTable
-
-        found = sorted(Path(uri.removeprefix("file://")) for uri in DeltaTable(path).file_uris())
-    else:
-        found = sorted(file for file in path.iterdir() if file.suffix in {".parquet", ".csv"})
-    if not found:
-        raise DataError("folder holds no data", where=str(path), allowed="Parquet or CSV files")
-    return found
-
-
-def _schema(path: Path) -> pa.Schema:
-    if path.suffix != ".csv":
-        return pq.read_schema(path)
-    with pacsv.open_csv(path) as reader:
-        return reader.schema
-
-
 def _read_csv(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     options = pacsv.ConvertOptions(include_columns=columns)
     with pacsv.open_csv(path, convert_options=options, read_options=pacsv.ReadOptions(block_size=1 << 23)) as reader:
         yield from reader
 
 
+def _sample_of(path: Path, columns: list[str], wanted: int) -> pa.Table:
+    try:
+        return _thinned(path, columns, wanted) if path.suffix == ".csv" else _spaced(path, columns, wanted)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DataError("data file cannot be read", where=str(path), got=first_line(error)) from error
+
+
 def _spaced(path: Path, columns: list[str], wanted: int) -> pa.Table:
     """First rows of row groups from all over a Parquet file, one column after the other to save memory."""
     with pq.ParquetFile(path) as file:
         groups = np.unique(np.linspace(0, file.num_row_groups - 1, min(_PIECES, file.num_row_groups)).astype(int))
-        size = max(wanted // len(groups), 1)
+        size = max(wanted // max(len(groups), 1), 1)
         found: dict[str, list[pa.Array]] = {name: [] for name in columns}
         for group in groups.tolist():
             for name in columns:
@@ -263,13 +261,22 @@ def _spaced(path: Path, columns: list[str], wanted: int) -> pa.Table:
     return pa.table({name: pa.chunked_array(parts, schema.field(name).type) for name, parts in found.items()})
 
 
-def _thinned(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Every k-th row, where k doubles whenever there are too many."""
+def _plain(table: pa.Table, kinds: Kinds) -> pa.Table:
+    """The table with each column as numbers or texts, since files of one table may store them in several ways."""
+    found = {
+        name: pa.array(as_numbers(table[name], name)) if kinds[name] == "number" else as_texts(table[name])
+        for name in table.schema.names
+    }
+    return pa.table(found)
+
+
+def _thinned(path: Path, columns: list[str], wanted: int) -> pa.Table:
+    """Every k-th row of a CSV file, where k doubles whenever there are too many."""
     kept: list[pa.RecordBatch] = []
     stride = 1
-    for batch in batches:
+    for batch in _read_csv(path, columns):
         kept.append(batch.take(pa.array(range(0, batch.num_rows, stride))))
-        while sum(part.num_rows for part in kept) > 2 * SAMPLE_ROWS:
+        while sum(part.num_rows for part in kept) > 2 * wanted:
             kept = [part.take(pa.array(range(0, part.num_rows, 2))) for part in kept]
             stride *= 2
-    return kept
+    return pa.Table.from_batches(kept) if kept else pa.table({name: pa.nulls(0) for name in columns})

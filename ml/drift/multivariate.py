@@ -27,6 +27,7 @@ from ml.drift.domain_classifier import (
 from ml.drift.profile import build_pieces, build_profile, kind_of, kinds_in
 from ml.drift.projection import JOINT, with_joint
 from ml.drift.reference import encode_frame, gap_of
+from ml.drift.wording import spoken
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.records.measure import Window
 from ml.records.profile import ClassifierCalibration, Profile, ReferenceProfile
@@ -250,7 +251,7 @@ def _told_of_classifier(found: _Found, row: ColumnDrift) -> tuple[str, ...]:
     told += f"{side} the threshold {row.threshold:.3f}"
     if not row.drifted:
         return (told + ".",)
-    pairs = ", ".join(f"{first} with {second}" for first, second in found.telling.pairs)
+    pairs = ", ".join(f"{spoken(first)} with {spoken(second)}" for first, second in found.telling.pairs)
     return (f"{told}, by how columns go together: {pairs}.",)
 
 
@@ -266,7 +267,11 @@ def _told_of_projection(reference: ReferenceProfile, rule: DriftRule) -> tuple[s
         for name, column in reference.whole.columns.items()
         if kind_of(column) == "number" and name not in {*reference.projection.columns, JOINT}
     ]
-    return (f"The reconstruction error leaves out what does not vary: {', '.join(left_out)}.",) if left_out else ()
+    return (
+        (f"The reconstruction error leaves out what does not vary: {', '.join(map(spoken, left_out))}.",)
+        if left_out
+        else ()
+    )
 
 
 def _with_reasons(check: DriftCheck, *reasons: str) -> DriftCheck:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml.drift.columns import Kind, Kinds, as_numbers, as_texts, column_of, times_of
+from ml.drift.columns import Kind, Kinds, as_numbers, as_texts, column_of, frame_times
 from ml.drift.context import count_contexts, label_contexts, merge_contexts
 from ml.drift.counting import count_numbers
+from ml.drift.oddities import RowHashes, look_at_rows, merge_oddities
 from ml.errors import DataError
 from ml.records.measure import Window
 from ml.records.profile import CategoryProfile, ColumnProfile, NumberProfile, Profile
@@ -69,15 +70,16 @@ def build_profile(
         A column is absent or not numeric, or there are no rows to take bins from.
     """
     profile, _ = build_blocks(table, kinds, window=window, edges=edges, bins=bins)
+    if edges is not None:  # else they are a sample that bins are taken from
+        profile = profile.model_copy(update={"oddities": look_at_rows(table, kinds)})
     if not context:
         return profile
-    names = table.columns if isinstance(table, pd.DataFrame) else table.schema.names
     labelled = label_contexts(
         context,
         rows=profile.n,
         kinds=kinds,
         column_of=lambda name: column_of(table, name),
-        times=times_of(table["event_time"]) if "event_time" in names else None,
+        times=frame_times(table),
     )
     known = edges.contexts if edges is not None else ()
     return profile.model_copy(update={"contexts": count_contexts(labelled, known)})
@@ -123,6 +125,7 @@ def count_columns(
     *,
     blocks: BlockIndex | None = None,
     n_blocks: int = 1,
+    hashes: RowHashes | None = None,
 ) -> dict[str, tuple[ColumnProfile, NDArray[np.int64]]]:
     """Profile and counts by block of every column, columns side by side on two threads.
 
@@ -130,10 +133,13 @@ def count_columns(
     ----------
     slices_of
         Slices of the rows, in order, that hold the named columns; called from several threads.
+    hashes
+        Of the rows, to which each column is added in passing.
     """
 
     def count(name: str) -> tuple[ColumnProfile, NDArray[np.int64]]:
-        return _count_slices(slices_of([name]), name, kinds[name], edges, blocks=blocks, n_blocks=n_blocks)
+        slices = slices_of([name]) if hashes is None else hashes.passing(slices_of([name]), name, kinds[name])
+        return _count_slices(slices, name, kinds[name], edges, blocks=blocks, n_blocks=n_blocks)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(kinds, pool.map(count, kinds), strict=True))
@@ -184,6 +190,7 @@ def merge_profiles(first: Profile, second: Profile) -> Profile:
         n=first.n + second.n,
         columns=columns,
         contexts=merge_contexts(first.contexts, second.contexts),
+        oddities=merge_oddities(first.oddities, second.oddities),
     )
 
 
@@ -278,6 +285,7 @@ def _count_number(
         edges=tuple(edges.tolist()),
         counts=tuple(total[:-1].tolist()),
         missing=int(total[-1]),
+        infinite=int(np.isinf(values).sum()) if total[-1] else 0,
         mean=counted.mean,
         m2=counted.m2,
         minimum=counted.minimum,
@@ -345,6 +353,7 @@ def _merge_numbers(first: NumberProfile, second: NumberProfile) -> NumberProfile
         edges=first.edges,
         counts=tuple(a + b for a, b in zip(first.counts, second.counts, strict=True)),
         missing=first.missing + second.missing,
+        infinite=first.infinite + second.infinite,
         mean=mean if minimum is None or maximum is None else min(max(mean, minimum), maximum),
         m2=min(m2, sys.float_info.max),
         minimum=minimum,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ml.drift.columns import Kinds, Times, column_of
 from ml.drift.context import MAXIMUM_CONTEXTS, label_contexts, name_contexts
+from ml.drift.oddities import OddityCount
 from ml.drift.profile import SlicesOf, Table, count_columns, merge_profiles
 from ml.errors import DataError
 from ml.records.measure import Window
@@ -47,6 +48,8 @@ class ReferenceBuilder:
         Length of a block of event time; None counts runs of ``run`` rows instead.
     context
         What makes a row's context, :func:`ml.drift.context.label_contexts`; blocks are then cut by context.
+    now
+        Later event times are in the future; None does not ask.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class ReferenceBuilder:
         block: timedelta | None,
         run: int = 1,
         context: Sequence[str] = (),
+        now: datetime | None = None,
     ) -> None:
         self._kinds, self._edges = kinds, edges
         self._block, self._run = block, run
         self._context = tuple(context)
+        self.oddities = OddityCount(now=now)
         self._names: list[str] = [] if context else [""]
         self._whole: Profile | None = None
         self._parts: list[_Counted] = []
@@ -83,8 +88,12 @@ class ReferenceBuilder:
         if not len(positions):
             return
         codes = self._codes(slices_of, rows, times)
-        where, cells = pd.factorize(positions * MAXIMUM_CONTEXTS + codes, sort=True)
-        found = count_columns(slices_of, self._kinds, self._edges, blocks=where.astype(np.int32), n_blocks=len(cells))
+        found_at, cells = pd.factorize(positions * MAXIMUM_CONTEXTS + codes, sort=True)
+        where = found_at.astype(np.int32)
+        del positions, found_at  # eight bytes a row each, while columns are counted
+        hashes = self.oddities.begin(rows, times)
+        found = count_columns(slices_of, self._kinds, self._edges, blocks=where, n_blocks=len(cells), hashes=hashes)
+        self.oddities.end(hashes)
         columns = {name: column for name, (column, _) in found.items()}
         held = np.bincount(codes, minlength=len(self._names)).tolist() if self._context else []
         profile = Profile(
@@ -129,7 +138,7 @@ class ReferenceBuilder:
         seconds = None if self._block is None else self._block.total_seconds() * int(factor)
         return ReferenceProfile(
             use_case=use_case,
-            whole=self._whole,
+            whole=self._whole.model_copy(update={"oddities": self.oddities.result()}),
             block=seconds,
             first=None if seconds is None else _moment(int(joined[0]) * int(factor) * self._ticks()),
             positions=tuple((joined - joined[0]).tolist()),

@@ -13,8 +13,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ml.drift.profile import same_bins
+from ml.drift.wording import spoken
 from ml.records.decision import DriftCheck
 from ml.records.profile import CategoryProfile, ColumnProfile, NumberProfile, Profile
 
@@ -47,7 +49,7 @@ def check_table(check: DriftCheck, *, limit: int = 20) -> Table:
         missing = f"{100 * row.missing_share_reference:.1f} → {100 * row.missing_share_live:.1f} %"
         cells = [format_number(value) for value in (row.value, row.threshold, row.score)]
         told = "drifted" if row.drifted else ""
-        table.add_row(row.name, row.statistic, *cells, missing, format_number(row.effect), told)
+        table.add_row(Text(spoken(row.name)), row.statistic, *cells, missing, format_number(row.effect), told)
     if len(check.columns) > limit:
         table.caption = f"{len(check.columns) - limit} rows with lower scores are left out"
     return table

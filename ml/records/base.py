@@ -52,12 +52,13 @@ class Record(BaseModel):
         Raises
         ------
         DataError
-            The file is absent or is not such a record.
+            The file is absent, cannot be read, or is not such a record.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise DataError(f"{cls.__name__} is absent", where=str(path), got=error.strerror or "") from error
+            fact = "is absent" if isinstance(error, FileNotFoundError) else "cannot be read"
+            raise DataError(f"{cls.__name__} {fact}", where=str(path), got=error.strerror or "") from error
         except ValidationError as error:
             told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors())
             raise DataError(f"not a {cls.__name__}", where=str(path), got=told) from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from ml.errors import DataError
 from ml.records.base import Record, UtcTime
@@ -27,6 +29,8 @@ class NumberProfile(Record):
         Rows per bin, ``len(edges) + 1``.
     missing
         Rows without a finite value.
+    infinite
+        Those of them that hold an infinite value.
     mean, m2
         Mean and sum of squared deviations of the present values (0 when there are none).
     minimum, maximum
@@ -35,8 +39,9 @@ class NumberProfile(Record):
 
     kind: Literal["number"] = "number"
     edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    missing: int
+    counts: tuple[NonNegativeInt, ...]
+    missing: NonNegativeInt
+    infinite: NonNegativeInt = 0
     mean: float
     m2: float
     minimum: float | None
@@ -47,15 +52,36 @@ class CategoryProfile(Record):
     """Counts of one category column: the named values, everything else as ``other``, and missing."""
 
     kind: Literal["category"] = "category"
-    counts: dict[str, int]
-    other: int
-    missing: int
+    counts: dict[str, NonNegativeInt]
+    other: NonNegativeInt
+    missing: NonNegativeInt
 
 
 #: What a column is to the model: one of its features, what it answers, or how much a feature moved an answer.
 Role = Literal["feature", "answer", "attribution"]
 
 ColumnProfile = Annotated[NumberProfile | CategoryProfile, Field(discriminator="kind")]
+
+
+class Oddities(Record):
+    """What is odd about the rows of a window as rows, whatever their values; adds up over parts of the window.
+
+    Attributes
+    ----------
+    repeated
+        Rows that are exact copies of an earlier one: the same event time and the same value in every counted column.
+    backwards
+        Rows whose event time lies before that of the row above them.
+    furthest_back
+        By how much at most, seconds.
+    future
+        Rows whose event time lies after the moment when they were received, or else after the check.
+    """
+
+    repeated: NonNegativeInt = 0
+    backwards: NonNegativeInt = 0
+    furthest_back: float = 0.0
+    future: NonNegativeInt = 0
 
 
 class Profile(Record):
@@ -71,12 +97,15 @@ class Profile(Record):
         Profile per feature.
     contexts
         Rows per context; empty where the use case names none.
+    oddities
+        None where nobody looked, as in profiles from before.
     """
 
     window: Window | None
-    n: int
+    n: NonNegativeInt
     columns: dict[str, ColumnProfile]
     contexts: dict[str, int] = Field(default_factory=dict)
+    oddities: Oddities | None = None
 
 
 class BlockCounts(Record):
@@ -281,3 +310,31 @@ class ReferenceProfile(Record):
     fingerprint: str = ""
     projection: Projection | None = None
     classifier: ClassifierCalibration | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Reference profile of a JSON file.
+
+        Raises
+        ------
+        DataError
+            The file is absent, is no such record, or its parts do not fit together.
+        """
+        found = super().read(path)
+        problems = [*found.misfits()]
+        if problems:
+            raise DataError(f"not a {cls.__name__}", where=str(path), got="; ".join(problems))
+        return found
+
+    def misfits(self) -> Iterator[str]:
+        """Which parts do not fit together, one sentence each."""
+        if len(self.positions) != len(self.rows):
+            yield f"{len(self.positions)} positions of blocks, but rows of {len(self.rows)}"
+        if self.counts.keys() != self.whole.columns.keys():
+            yield f"counts of {sorted(self.counts)}, but columns {sorted(self.whole.columns)}"
+        for name, counts in self.counts.items():
+            if self.contexts is None and counts.shape[0] != len(self.rows):
+                yield f"{name} has counts of {counts.shape[0]} blocks, not of {len(self.rows)}"
+        for name, column in self.whole.columns.items():
+            if isinstance(column, NumberProfile) and len(column.counts) != len(column.edges) + 1:
+                yield f"{name} has {len(column.counts)} counts, not one more than {len(column.edges)} edges"

@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_one_error_with_the_file(frame, tmp_path):
 def test_a_missing_time_is_told(frame, tmp_path):
     """A row without time belongs to no block."""
     frame.loc[5, "at"] = pd.NaT
-    with pytest.raises(DataError, match="time is missing; where: at; got: 1 rows"):
+    with pytest.raises(DataError, match=r"time is missing; where: .*all\.parquet: at; got: 1 rows"):
         profile_files(open_files([stored(frame, tmp_path, "parquet")]))
 
 
