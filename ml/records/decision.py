@@ -281,19 +281,24 @@ class GateDecision(Record):
     losses: dict[str, float] = Field(default_factory=dict)
 
 
+#: Outcomes of retrainings in which nothing was trained: they start no cool-down and count as no attempt.
+UNTRAINED = ("insufficient_data", "bad_data")
+
+
 class RetrainOutcome(Record):
     """How a request for a retraining ended; a rejected challenger or too little data is an answer, too.
 
     Attributes
     ----------
     outcome
-        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``.
+        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``bad_data`` (a check before the fit
+        failed).
     challenger_version
         Version in the registry; None when nothing was trained.
     """
 
     request: RetrainRequest
-    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data"]
+    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data"]
     challenger_version: int | None
     champion_version: int | None
     reasons: tuple[str, ...]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.training_options import Checks
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -136,6 +137,7 @@ class Training(_Section):
     validation: Duration = Field(default=parse_duration("14d"), description="newest part of the fit that chooses")
     holdout: Duration = Field(default=parse_duration("7d"), description="newest rows, trained on by nobody")
     seed: int = 0
+    checks: Checks = Checks()
 
     @model_validator(mode="after")
     def _sliding_window_has_a_length(self) -> Self:

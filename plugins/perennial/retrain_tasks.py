@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from plugins.perennial import assets
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
+from plugins.perennial.workbench import Workbench, open_workbench, post_warning, wall_clock
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
@@ -58,12 +58,18 @@ def assemble(name: str, request: str) -> str:
 
 
 def check_data(name: str, training_set: str) -> str:
-    """Schema, ranges, duplicates, classes and time order of every part; passes the set on when all hold."""
+    """Every rule that data must keep before a fit; passes the set on, or ends the run as ``bad_data`` and alerts."""
+    from ml.training.check import BadData
     from ml.training.check import check_data as check_rows
 
     bench, assembled = open_workbench(name), _training_set(training_set)
-    for rule in check_rows(bench.lake.read_training(assembled.data_version), bench.use_case):
-        print(f"{rule.verdict:12} {rule.name}: {rule.detail}")
+    try:
+        results = check_rows(bench.lake.read_training(assembled.data_version), bench.use_case)
+    except BadData as answer:
+        _print_rules(answer.results)
+        _refuse_data(bench, assembled, tuple(f"{rule.name}: {rule.detail}" for rule in answer.failed))
+        raise AirflowSkipException(str(answer)) from answer
+    _print_rules(results)
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     print(f"MLflow run {run}")
     return training_set
@@ -191,6 +197,24 @@ def _request(name: str, context: dict[str, Any]) -> Any:
         actor=context["dag_run"].triggering_user_name or "airflow",
         since=datetime.fromisoformat(since) if since else None,
         force=params["force"],
+    )
+
+
+def _print_rules(results: Any) -> None:
+    for rule in results:
+        print(f"{rule.verdict:12} {rule.name}: {rule.detail}")
+
+
+def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> None:
+    """Nothing is trained on data that breaks a rule: the outcome says why, and so does the mailbox."""
+    request = assembled.request
+    _conclude(bench, request, "bad_data", challenger=None, champion=assembled.champion_version, reasons=reasons)
+    post_warning(
+        bench,
+        key=f"bad_data/{request.key}",
+        time=request.as_of,
+        subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
+        lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
     )
 
 

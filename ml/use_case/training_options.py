@@ -1,0 +1,26 @@
+"""Options of ``training`` in a use case file: checks before a fit, the poisoning screen, caps and tuning."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Checks(_Options):
+    """Bounds of the checks that assembled data must pass before anything is trained on it."""
+
+    label_balance: float = Field(
+        default=0.5, gt=0, le=1, description="share of live rows that may have another class than history would give"
+    )
+    duplicates: float = Field(
+        default=0.05, ge=0, lt=1, description="share of live rows that may repeat an earlier row under another id"
+    )
+    label_time: float = Field(
+        default=0.5, gt=0, lt=1, description="share of changes of the persistence column that labels must follow"
+    )
+    leakage: float = Field(
+        default=0.8, gt=0, le=1, description="share of the label's uncertainty that one feature may explain"
+    )
