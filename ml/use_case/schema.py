@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
-from ml.use_case.training_options import Checks
+from ml.use_case.training_options import Checks, Poison
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -44,8 +44,18 @@ CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
-        *("id", "event_time", "event_month", "label", "part", "source", "reason"),
-        *("received_at", "request_id", "model_version", "code", "detail", "predicted", "probabilities", "raw"),
+        *("id", "event_time", "event_month", "label", "part", "source", "reason", "told_by"),
+        *(
+            "conflict",
+            "received_at",
+            "request_id",
+            "model_version",
+            "code",
+            "detail",
+            "predicted",
+            "probabilities",
+            "raw",
+        ),
         *("outbox", "seq"),
     }
 )
@@ -138,6 +148,7 @@ class Training(_Section):
     holdout: Duration = Field(default=parse_duration("7d"), description="newest rows, trained on by nobody")
     seed: int = 0
     checks: Checks = Checks()
+    poison: Poison = Poison()
 
     @model_validator(mode="after")
     def _sliding_window_has_a_length(self) -> Self:

@@ -31,6 +31,7 @@ def assemble(name: str, request: str) -> str:
     from ml.records.decision import RetrainRequest
     from ml.training.assemble import InsufficientData
     from ml.training.assemble import assemble as assemble_rows
+    from ml.training.block_quarantine import released_blocks
 
     bench, wanted = open_workbench(name), RetrainRequest.model_validate_json(request)
     bench.lake.ingest(bench.settings.outbox)  # a person does not wait for the next monitor run
@@ -43,8 +44,11 @@ def assemble(name: str, request: str) -> str:
             home=bench.settings.home,
             champion_version=champion.version if champion else None,
             champion_watermark=champion.watermark if champion else None,
+            champion_data_version=champion.data_version if champion else None,
+            released=frozenset(released_blocks(bench.control, bench.use_case)),
         )
     except InsufficientData as answer:
+        _tell_quarantine(bench, wanted)
         _conclude(
             bench,
             wanted,
@@ -54,6 +58,7 @@ def assemble(name: str, request: str) -> str:
             reasons=(str(answer),),
         )
         raise AirflowSkipException(str(answer)) from answer
+    _tell_quarantine(bench, wanted)
     return training_set.model_dump_json()
 
 
@@ -216,6 +221,24 @@ def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> 
         subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
         lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
     )
+
+
+def _tell_quarantine(bench: Workbench, request: Any) -> None:
+    """One message for each block that waits for a person, however many retrainings leave it out."""
+    from ml.training.block_quarantine import closed_blocks
+
+    name = bench.use_case.name
+    for found in closed_blocks(bench.lake, bench.control, bench.use_case):
+        post_warning(
+            bench,
+            key=f"quarantine/{name}/{found.block}",
+            time=request.as_of,
+            subject=f"{name}: block {found.block} was put aside",
+            lines=(
+                f"{found.rows} rows: {found.reason}",
+                f'If they are sound: perennial quarantine release {name} "{found.block}" --reason ...',
+            ),
+        )
 
 
 def _training_set(text: str) -> Any:
