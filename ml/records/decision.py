@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -212,13 +212,25 @@ class TrainingSet(Record):
 
 
 class CandidateResult(Record):
-    """One candidate, fitted on the fit rows and scored on the validation rows; lower loss is better."""
+    """One candidate, fitted on the fit rows and scored on the validation rows; lower loss is better.
+
+    Attributes
+    ----------
+    loss
+        Without a value when the candidate was stopped at its caps or could not be fitted; ``detail`` says which.
+    parameters
+        What a search has found; None are the use case file's own.
+    calibrated
+        Whether its probabilities are calibrated: where that lowered the loss.
+    """
 
     name: str
     loss: Estimate
     metric: str
     seconds: float
     detail: str = ""
+    parameters: dict[str, Any] | None = None
+    calibrated: bool = False
 
 
 class Choice(Record):
@@ -226,6 +238,11 @@ class Choice(Record):
 
     chosen: str
     results: tuple[CandidateResult, ...]
+
+    @property
+    def result(self) -> CandidateResult:
+        """Of the chosen candidate."""
+        return next(result for result in self.results if result.name == self.chosen)
 
 
 class Parity(Record):

@@ -42,3 +42,22 @@ class Poison(_Options):
     conflicts: float = Field(
         default=0.05, gt=0, le=1, description="share of a block's rows that may have been told two labels"
     )
+
+
+class Caps(_Options):
+    """What one candidate may use of the machine while it is fitted; one that exceeds it is stopped."""
+
+    seconds: float = Field(default=600, gt=0, description="wall clock, the start of its process included")
+    memory_mb: int = Field(default=4096, ge=64, description="resident memory of its process, MiB")
+    threads: int = Field(default=1, ge=1, description="processors that it may run on")
+
+
+class Tuning(_Options):
+    """How long parameters of candidates with a space are searched for, and on which splits of the fit rows."""
+
+    seconds: float = Field(default=120, gt=0, description="no trial starts later than this")
+    trials: int = Field(default=20, ge=1, description="settings that are tried, the candidate's own first")
+    folds: int = Field(default=3, ge=2, description="pieces of newest fit rows that are forecast from what is older")
+    group: str | None = Field(
+        default=None, description="feature or entity column whose values are never on both sides of a split"
+    )

@@ -81,15 +81,24 @@ def check_data(name: str, training_set: str) -> str:
 
 
 def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
-    """Fit one candidate on the fit rows and score it on the validation rows; returns the result as JSON."""
-    from ml.training.fit import fit_candidate
+    """Fit one candidate within its caps and score it on the validation rows; returns the result as JSON."""
+    from ml.training.capped import fit_within_caps
 
     context["candidate"] = candidate  # names the mapped task in the UI
     bench, assembled = open_workbench(name), _training_set(training_set)
     frame = bench.lake.read_training(assembled.data_version)
-    result = fit_candidate(candidate, frame, assembled, bench.use_case)
+    result = fit_within_caps(
+        candidate,
+        frame,
+        assembled,
+        bench.use_case,
+        bench.run_folder(assembled.request.key) / f"trial-{candidate}",
+        environment=bench.settings.child_environment(),
+    )
+    print(f"{candidate}: {result.loss.value}; {result.detail}")
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
-    bench.registry.log_candidate(run, result, bench.use_case.training.candidates[candidate].parameters)
+    own = bench.use_case.training.candidates[candidate].parameters
+    bench.registry.log_candidate(run, result, own if result.parameters is None else result.parameters)
     return result.model_dump_json()
 
 
@@ -107,15 +116,17 @@ def package(name: str, training_set: str, choice: str) -> str:
     from ml.evaluation.predict import predict
     from ml.records.decision import Challenger, Choice
     from ml.training.package import package as package_model
+    from ml.training.tune import settled
 
     bench, assembled = open_workbench(name), _training_set(training_set)
     chosen = Choice.model_validate_json(choice)
     frame = bench.lake.read_training(assembled.data_version)
     folder = bench.run_folder(assembled.request.key) / "package"
-    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder)
+    fitted_as = settled(bench.use_case, chosen.result)
+    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder, fitted_as=fitted_as)
     trained = frame[frame["part"] != "holdout"]
     reference = describe_training(
-        bench.use_case,
+        fitted_as,
         chosen.chosen,
         trained,
         lambda rows: predict(folder, rows, bench.use_case),
