@@ -193,6 +193,8 @@ class TrainingSet(Record):
         Newest event time in fit and validation; a champion's may never go back.
     sources
         Rows per origin, ``history`` and ``live``.
+    weight_live
+        Share of the weight in fit and validation that live rows have, ``[0, 1]``: their mix with earlier training.
     """
 
     use_case: str
@@ -209,6 +211,7 @@ class TrainingSet(Record):
     sources: dict[str, int]
     quarantined: int
     champion_version: int | None
+    weight_live: float | None = None
 
 
 class CandidateResult(Record):
@@ -261,6 +264,25 @@ class Parity(Record):
     allowed_flips: int
     largest_difference: float
     verdict: Verdict
+
+
+class ServingCost(Record):
+    """What a package costs to ask, measured when it was made, on the machine that made it; one thread.
+
+    Attributes
+    ----------
+    single_ms, single_p99_ms
+        Milliseconds for one row, from a feature frame to probabilities: median and 99th percentile of ``n`` rounds.
+    batch_ms
+        Median milliseconds for ``batch_rows`` rows at once.
+    """
+
+    size_bytes: int
+    single_ms: float
+    single_p99_ms: float
+    batch_ms: float
+    batch_rows: int
+    n: int
 
 
 class RuleResult(Record):

@@ -18,6 +18,7 @@ from ml.training.history import load_history
 from ml.training.parts import PARTS, Split, assign_parts, rows_of, shortest_history, split_by_time
 from ml.training.rehearse import check_candidates
 from ml.training.screen import screen_rows
+from ml.training.weights import share_of_weight
 from ml.use_case import UseCase
 from ml.use_case.duration import format_duration
 
@@ -129,6 +130,7 @@ def _describe(
         sources={source: int((stored["source"] == source).sum()) for source in ("history", "live")},
         quarantined=quarantined,
         champion_version=champion_version,
+        weight_live=share_of_weight(trained, trained["source"] == "live", use_case),
     )
 
 

@@ -13,9 +13,6 @@ from ml.errors import PerennialError
 from ml.training.capped import REFUSAL, RESULT, read_handed
 from ml.use_case import UseCase
 
-#: Memory that is asked for and never used counts as data too: thread stacks, arenas. The parent watches what is used.
-SLACK = 2**30
-
 
 def main(folder: Path, name: str) -> int:
     """Run the trial and write its result; a candidate that cannot be fitted is a refusal, told in a file."""
@@ -42,7 +39,16 @@ def limit_myself(use_case: UseCase) -> None:
     usable = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, usable[: caps.threads])
     _lower(resource.RLIMIT_CPU, int(caps.seconds * caps.threads) + 2)
-    _lower(resource.RLIMIT_DATA, caps.memory_mb * 2**20 + SLACK)
+    # Beside what the libraries have reserved by now, most of which is never used; the parent watches what is used.
+    _lower(resource.RLIMIT_DATA, _reserved() + caps.memory_mb * 2**20)
+
+
+def _reserved() -> int:
+    """Bytes of data that this process has asked for so far, used or not."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0  # pragma: no cover - Linux tells
 
 
 def _lower(kind: int, limit: int) -> None:

@@ -61,6 +61,13 @@ def balance_weights(labels: pd.Series, weights: Floats) -> Floats:
     return np.asarray(weights.sum() / len(names) / sums[codes], dtype=np.float64)
 
 
+def share_of_weight(rows: pd.DataFrame, part: pd.Series, use_case: UseCase) -> float:
+    """Share of the whole weight that some of the rows have, ``[0, 1]``."""
+    weights = row_weights(rows, use_case)
+    inside = part.to_numpy(dtype=bool)
+    return float(inside.mean() if weights is None else weights[inside].sum() / weights.sum())
+
+
 def effective_rows(weights: Floats | None, rows: int) -> float:
     """Rows of equal weight that would be as informative, ``(sum w)^2 / sum w^2``; all of them without weights.
 

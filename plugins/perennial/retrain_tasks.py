@@ -115,6 +115,8 @@ def package(name: str, training_set: str, choice: str) -> str:
     from ml.evaluation.describe import describe_training
     from ml.evaluation.predict import predict
     from ml.records.decision import Challenger, Choice
+    from ml.training.cost import COST, measure_cost
+    from ml.training.graph import MODEL, load_graph
     from ml.training.package import package as package_model
     from ml.training.tune import settled
 
@@ -134,6 +136,11 @@ def package(name: str, training_set: str, choice: str) -> str:
     )
     reference.write(folder / "reference_profile.json")
     parity.write(folder / "parity.json")
+    content = (folder / MODEL).read_bytes()
+    graph = load_graph(content, numbers=packaged.numbers, categories=packaged.categories)
+    cost = measure_cost(graph, frame[frame["part"] == "holdout"], size_bytes=packaged.size_bytes)
+    cost.write(folder / COST)
+    print(cost.model_dump_json(indent=1))
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     version = bench.registry.register(
         run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
