@@ -20,9 +20,7 @@ from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
 from ml.training.block_interval import mean_over_blocks
-from ml.training.cross_fit import answer_of
-from ml.training.fit import choose, fit_pipeline
-from ml.training.inputs import feature_table
+from ml.training.fit import answer_of, choose, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
@@ -134,7 +132,7 @@ def judge_virtually(
     part = slice(int(where[0]), int(where[-1]) + 1)
     holdout = rows.iloc[part]
     loss, labels = LOSSES[use_case.gate.metric], holdout["label"].to_numpy()
-    classes = use_case.target.class_names
+    classes = use_case.answers
     parity = Parity(n=len(holdout), flips=0, allowed_flips=0, largest_difference=0.0, verdict=Verdict.PASS)
     return decide_gate(
         Evidence(
@@ -156,8 +154,8 @@ def judge_virtually(
 
 def _try(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> CandidateResult:
     pipeline, _ = fit_pipeline(use_case, name, fit)
-    told = pipeline.predict_proba(feature_table(validation, use_case.numbers, use_case.categories))
-    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.target.class_names)
+    told = answer_of(pipeline, use_case)(validation)
+    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.answers)
     loss = mean_over_blocks(losses, validation["event_time"], block=use_case.gate.block)
     return CandidateResult(name=name, loss=loss, metric=use_case.gate.metric, seconds=0.0)
 

@@ -176,6 +176,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
             window=window,
             earlier=_decisions(bench, before=window.end),
             challenger=None if rejected is None or challenger is None else (rejected.watermark, challenger),
+            errors=bench.registry.reference(champion).errors if bench.use_case.regression else None,
         )
 
 
