@@ -93,7 +93,8 @@ class Target(_Section):
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ, got {list(names)}")
         if self.positive is not None and self.positive not in names:
-            raise ValueError(f"positive must be one of {list(names)}, got {self.positive!r}")
+            allowed = f"one of {list(names)}" if names else "left out where there are no classes"
+            raise ValueError(f"positive must be {allowed}, got {self.positive!r}")
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError(f"range must be [lowest, highest], got {list(self.range)}")
         return self
@@ -333,11 +334,11 @@ class UseCase(_Section):
     def _the_task_fits_target_and_metric(self) -> Self:
         classes = len(self.target.classes)
         if self.task == "binary_classification" and classes != 2:
-            raise ValueError(f"task binary_classification has 2 classes, target.classes has {classes}")
+            raise ValueError(f"task binary_classification needs 2 target.classes, got {classes or 'none'}")
         if self.task == "multiclass_classification" and classes < 2:
-            raise ValueError(f"task multiclass_classification has 2 classes or more, target.classes has {classes}")
+            raise ValueError(f"task multiclass_classification needs 2 target.classes or more, got {classes or 'none'}")
         if self.regression and classes:
-            raise ValueError(f"task regression has no classes, target.classes has {classes}")
+            raise ValueError(f"task regression has no target.classes, got {classes}")
         allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier")
         if self.gate.metric not in allowed:
             raise ValueError(f"gate.metric of task {self.task} is {' or '.join(allowed)}, got {self.gate.metric}")

@@ -162,12 +162,12 @@ def test_a_classifier_is_no_candidate_of_a_regression(use_case, make_content):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"target": {"column": "minutes", "classes": {"0": "a", "1": "b"}}}, "task regression has no classes"),
+        ({"target": {"column": "minutes", "classes": {"0": "a", "1": "b"}}}, "task regression has no target.classes"),
         ({"gate": {"metric": "log_loss"}}, "squared_error or absolute_error, got log_loss"),
         ({"baselines": {"persistence": "pier"}}, "must be a number, got a category"),
         ({"target": {"column": "minutes", "range": [3, 1]}}, "range must be [lowest, highest]"),
-        ({"task": "binary_classification"}, "has 2 classes, target.classes has 0"),
-        ({"task": "multiclass_classification"}, "has 2 classes or more"),
+        ({"task": "binary_classification"}, "needs 2 target.classes, got none"),
+        ({"task": "multiclass_classification"}, "needs 2 target.classes or more, got none"),
     ],
 )
 def test_a_file_that_contradicts_its_task_is_refused(changes, said, make_content):
