@@ -13,8 +13,7 @@ from rich.table import Table
 from scipy import stats
 
 from ml.settings import PROJECT
-from ml.training.cross_fit import answer_of
-from ml.training.fit import fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.training.history import load_history
 from ml.training.loss import log_loss_rows
 from ml.training.poison import screen_blocks

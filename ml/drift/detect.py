@@ -211,7 +211,9 @@ def _effect(reference: ReferenceProfile, name: str, first: Floats, second: Float
     influence: float | None
     if name in reference.roles:
         if bins.kind == "number":
-            apart = float(WASSERSTEIN.distance(first, second, bins)) * bins.scale
+            # Probabilities have a unit of their own, numbers that of their spread.
+            unit = 1.0 if "value" in reference.roles.values() else bins.scale
+            apart = float(WASSERSTEIN.distance(first, second, bins)) * unit
             return apart if math.isfinite(apart) else None
         influence = 1.0
     else:

@@ -67,6 +67,8 @@ def profile_files(
         if not sample.num_rows:
             raise DataError("data file has no rows", where=str(files.paths[0]), got="0 rows", allowed="at least one")
         edges = build_profile(sample, files.kinds)
+        del sample  # a hundred thousand rows
+        pa.default_memory_pool().release_unused()
     builder: ReferenceBuilder | None = None
     for group in files.groups():
         if builder is None:

@@ -20,7 +20,7 @@ from ml.records.profile import Projection
 #: Rows that bins are taken from.
 SAMPLE_ROWS = 100_000
 #: Rows of a column that are decoded at once: enough for the compiled loop, and little memory.
-SLICE_ROWS = 131_072
+SLICE_ROWS = 65_536
 BUFFER_BYTES = 1 << 20
 _PIECES = 8  # a sample is taken from so many places of a file
 
@@ -249,13 +249,15 @@ def _sample_of(path: Path, columns: list[str], wanted: int) -> pa.Table:
 
 def _spaced(path: Path, columns: list[str], wanted: int) -> pa.Table:
     """First rows of row groups from all over a Parquet file, one column after the other to save memory."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
         groups = np.unique(np.linspace(0, file.num_row_groups - 1, min(_PIECES, file.num_row_groups)).astype(int))
         size = max(wanted // max(len(groups), 1), 1)
         found: dict[str, list[pa.Array]] = {name: [] for name in columns}
         for group in groups.tolist():
             for name in columns:
-                batch = next(file.iter_batches(batch_size=size, row_groups=[group], columns=[name]), None)
+                batch = next(
+                    file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False), None
+                )
                 found[name] += [] if batch is None else [batch.column(0)]
         schema = file.schema_arrow
     return pa.table({name: pa.chunked_array(parts, schema.field(name).type) for name, parts in found.items()})

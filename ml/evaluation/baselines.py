@@ -1,4 +1,4 @@
-"""Trivial forecasts, as probabilities: what any model must beat."""
+"""Trivial forecasts, as answers of a model: what any model must beat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _PRIOR = 1.0
 
 
 def forecast_majority(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
-    """Every row gets the shares of the classes among the trained rows.
+    """Every row gets the shares of the classes among the trained rows; of a regression the mean of their labels.
+
+    With ``gate.metric: absolute_error`` it is their median, which then is the best of all constants.
 
     Parameters
     ----------
@@ -24,8 +26,11 @@ def forecast_majority(trained: pd.DataFrame, judged: pd.DataFrame, use_case: Use
 
     Returns
     -------
-    ndarray of shape ``(n_judged, n_classes)``
+    ndarray of shape ``(n_judged, len(use_case.answers))``
     """
+    if use_case.regression:
+        centre = np.median if use_case.gate.metric == "absolute_error" else np.mean
+        return np.full((len(judged), 1), float(centre(trained["label"].to_numpy(dtype=np.float64))))
     return np.tile(_shares(trained["label"], use_case), (len(judged), 1))
 
 
@@ -33,11 +38,11 @@ def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: 
     """Every row gets the shares of the classes among the trained rows whose present class was the same.
 
     The present class is the value of ``baselines.persistence``, read by ``target.classes``; where it is missing or no
-    class, the row gets the shares among all.
+    class, the row gets the shares among all. Of a regression the column's present value itself is the forecast.
 
     Returns
     -------
-    ndarray of shape ``(n_judged, n_classes)``
+    ndarray of shape ``(n_judged, len(use_case.answers))``
 
     Raises
     ------
@@ -47,6 +52,9 @@ def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: 
     column = use_case.baselines.persistence
     if column is None:
         raise DataError("there is no persistence forecast", where="baselines.persistence", got="nothing")
+    if use_case.regression:
+        now = judged[column].to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
+        return np.where(np.isfinite(now), now, forecast_majority(trained, judged, use_case))
     before = np.array(name_classes(trained[column], use_case.target), dtype=object)
     present = np.array(name_classes(judged[column], use_case.target), dtype=object)
     forecast = forecast_majority(trained, judged, use_case)

@@ -11,6 +11,7 @@ from ml.drift.profile import build_profile
 from ml.drift.reference import build_reference
 from ml.records.profile import ReferenceProfile
 from ml.training.cross_fit import cross_fit
+from ml.training.error_model import fit_error_model
 from ml.training.influence import measure_influence
 from ml.use_case import UseCase
 
@@ -42,7 +43,12 @@ def describe_training(
     rng = np.random.default_rng(use_case.training.seed)
     influence = measure_influence(answer, trained, tuple(use_case.features), rng=rng)
     described = trained
-    if parts := cross_fit(use_case, candidate, trained):
+    parts = cross_fit(use_case, candidate, trained)
+    if parts:
         typical = build_profile(trained, kinds_of(use_case))
         described = pd.concat([with_answers(rows, model, use_case, typical) for rows, model in parts])
-    return build_reference(described, use_case, fingerprint=fingerprint, influence=influence)
+    built = build_reference(described, use_case, fingerprint=fingerprint, influence=influence)
+    if not (use_case.regression and parts):
+        return built
+    answers = np.concatenate([model(rows) for rows, model in parts])
+    return built.model_copy(update={"errors": fit_error_model(trained, answers, use_case)})

@@ -87,7 +87,7 @@ def collect_evidence(  # noqa: PLR0913 - two models, each with version, folder a
         A package is damaged, has other classes, or needs a column that the frame lacks.
     """
     trained, holdout = rows_of(frame, "fit", "validation"), rows_of(frame, "holdout")
-    labels, classes = holdout["label"].to_numpy(), use_case.target.class_names
+    labels, classes = holdout["label"].to_numpy(), use_case.answers
 
     def losses(probabilities: Floats) -> Floats:
         return LOSSES[use_case.gate.metric](labels, probabilities, classes)

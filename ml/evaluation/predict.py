@@ -16,7 +16,7 @@ from ml.use_case import UseCase
 
 
 def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
-    """Probabilities of shape ``(n_rows, n_classes)``, in the order of ``use_case.target.class_names``.
+    """Probabilities of shape ``(n_rows, n_classes)``, in the order of ``use_case.answers``.
 
     The model's own columns are taken, which an older version of the use case file may have named.
 
@@ -38,12 +38,12 @@ def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.
     digest = hashlib.sha256(content).hexdigest()
     if digest != package.digest:
         raise DataError("artifact fails its digest", where=str(folder / MODEL), got=digest, allowed=package.digest)
-    if package.classes != use_case.target.class_names:
+    if package.classes != use_case.answers:
         raise DataError(
             "model has other classes",
             where=str(folder / PACKAGE),
             got=", ".join(package.classes),
-            allowed=", ".join(use_case.target.class_names),
+            allowed=", ".join(use_case.answers),
         )
     if frame.empty:
         return np.empty((0, len(package.classes)))

@@ -212,7 +212,7 @@ def _drifts(check: DriftCheck, floor: float) -> tuple[list[str], list[str]]:
     raised, told = [], []
     for name, what, roles in (
         ("data_drift", "columns", ("feature", "attribution")),
-        ("prediction_drift", "answers", ("answer",)),
+        ("prediction_drift", "answers", ("answer", "value")),
     ):
         drifted = [column for column in check.columns if column.drifted and column.role in roles]
         effects = [column.effect for column in drifted if column.effect is not None]

@@ -15,7 +15,10 @@ from ml.policy.decide import LiveEvidence
 from ml.policy.reducible import MINIMUM_BLOCKS, learning_curve, reducible_loss
 from ml.records.decision import MonitorDecision
 from ml.records.measure import Estimate, Window
+from ml.records.profile import ErrorModel
 from ml.training.block_interval import CONFIDENCE, count_blocks, mean_over_blocks
+from ml.training.class_names import is_label
+from ml.training.error_model import expect_errors
 from ml.training.loss import LOSSES, SMALLEST_PROBABILITY
 from ml.use_case import UseCase
 
@@ -38,34 +41,37 @@ def realised_loss(labelled: pd.DataFrame, use_case: UseCase) -> Estimate:
     Returns
     -------
     Estimate
-        ``log_loss`` in nats, ``[0, inf)``, or ``brier`` (sum over classes), ``[0, 2]``. The interval is that of
-        :func:`ml.training.block_interval.mean_over_blocks` with ``gate.block``, cut off at 0. Rows without
-        probabilities or with an unknown class are left out and counted in ``detail``. No usable row: ``value`` is
-        None.
+        ``log_loss`` in nats, ``[0, inf)``, or ``brier`` (sum over classes), ``[0, 2]``; of a regression errors in the
+        target's unit or its square. The interval is that of :func:`ml.training.block_interval.mean_over_blocks` with
+        ``gate.block``, cut off at 0. Rows without a usable answer or truth are left out and counted in ``detail``. No
+        usable row: ``value`` is None.
 
     Raises
     ------
     DataError
         A needed column is absent.
     """
-    classes = use_case.target.class_names
+    classes = use_case.answers
     columns = _probability_columns(labelled, use_case, "label")
-    usable = labelled[labelled["label"].isin(classes) & np.isfinite(labelled[columns].to_numpy()).all(axis=1)]
+    usable = labelled[is_label(labelled["label"], use_case) & np.isfinite(labelled[columns].to_numpy()).all(axis=1)]
     losses = LOSSES[use_case.gate.metric](usable["label"].to_numpy(), usable[columns].to_numpy(), classes)
     found = mean_over_blocks(losses, usable["event_time"], block=use_case.gate.block)
     return _told(found, len(labelled) - len(usable))
 
 
-def estimated_loss(answered: pd.DataFrame, use_case: UseCase) -> Estimate:
+def estimated_loss(answered: pd.DataFrame, use_case: UseCase, errors: ErrorModel | None = None) -> Estimate:
     """Loss that the answers expect of themselves: what they would cost if their probabilities were right.
 
     Known without labels. It follows the realised loss as long as the probabilities are calibrated, which
-    :func:`trust_estimates` watches.
+    :func:`trust_estimates` watches. The numbers of a regression say nothing of themselves: a model of its errors does,
+    which was fitted on training rows that the model had not seen.
 
     Parameters
     ----------
     answered
-        Rows of :meth:`ml.store.lake.Lake.answered`: ``event_time`` and the served probabilities.
+        Rows of :meth:`ml.store.lake.Lake.answered`: ``event_time``, the served answers, of a regression the features.
+    errors
+        Of the champion; without it the loss of a regression is unknown.
 
     Returns
     -------
@@ -84,6 +90,12 @@ def estimated_loss(answered: pd.DataFrame, use_case: UseCase) -> Estimate:
     """
     columns = _probability_columns(answered, use_case)
     usable = answered[np.isfinite(answered[columns].to_numpy()).all(axis=1)]
+    if use_case.regression:
+        if errors is None or errors.metric != use_case.gate.metric:
+            return Estimate(value=None, n=len(usable), detail="there is no model of the errors")
+        told = expect_errors(errors, usable, usable[columns].to_numpy(dtype=np.float64), use_case)
+        found = mean_over_blocks(told, usable["event_time"], block=use_case.gate.block)
+        return _told(found, len(answered) - len(usable))
     shares = np.clip(usable[columns].to_numpy(dtype=np.float64), SMALLEST_PROBABILITY, 1.0)
     expected = (
         -(shares * np.log(shares)).sum(axis=1) if use_case.gate.metric == "log_loss" else 1 - (shares**2).sum(axis=1)
@@ -101,6 +113,7 @@ def gather_evidence(
     window: Window,
     earlier: Sequence[MonitorDecision] = (),
     challenger: tuple[datetime, Callable[[pd.DataFrame], NDArray[np.float64]]] | None = None,
+    errors: ErrorModel | None = None,
 ) -> LiveEvidence:
     """What is known of the champion's answers when a window is judged.
 
@@ -117,8 +130,10 @@ def gather_evidence(
         Past decisions, newest first: their estimates are compared with what became known.
     challenger
         Watermark of the newest rejected challenger, and what it would answer.
+    errors
+        Of the champion, where it is a regression.
     """
-    names = [f"p_{i}" for i in range(len(use_case.target.class_names))]
+    names = [f"p_{i}" for i in range(len(use_case.answers))]
     champions = labelled.assign(**{name: forecasts[:, i] for i, name in enumerate(names)})
     inside = labelled[(labelled["event_time"] >= window.start) & (labelled["event_time"] < window.end)]
     oldest = labelled["event_time"].min() if len(labelled) else window.end
@@ -130,7 +145,7 @@ def gather_evidence(
         curve=learning_curve(champions, use_case) if gain.low is not None and gain.low <= 0 else (),
         span=pd.Timedelta(window.end - oldest).to_pytimedelta() if len(labelled) else timedelta(0),
         live_loss=realised_loss(inside, use_case),
-        estimated_loss=estimated_loss(answered, use_case),
+        estimated_loss=estimated_loss(answered, use_case, errors),
         estimate_trusted=trust_estimates(pairs[:PAIRS_TO_LOOK_BACK]),
         ahead=None if challenger is None else _ahead(labelled, forecasts, challenger, use_case),
     )
@@ -165,8 +180,8 @@ def compare_live(
         Mean difference of the losses, in units of the gate's metric; were both equal, ``low`` would lie above 0 at
         level ``retraining.level``. None with fewer than :data:`ml.policy.reducible.MINIMUM_BLOCKS` blocks.
     """
-    level, classes = use_case.retraining.level, use_case.target.class_names
-    known = labelled["label"].isin(classes).to_numpy()
+    level, classes = use_case.retraining.level, use_case.answers
+    known = is_label(labelled["label"], use_case)
     rows = labelled[known]
     blocks = count_blocks(rows["event_time"], use_case.gate.block)
     if blocks < MINIMUM_BLOCKS:
@@ -205,7 +220,7 @@ def _apart(first: Estimate, second: Estimate) -> bool:
 
 
 def _probability_columns(frame: pd.DataFrame, use_case: UseCase, *more: str) -> list[str]:
-    columns = [f"p_{i}" for i in range(len(use_case.target.class_names))]
+    columns = [f"p_{i}" for i in range(len(use_case.answers))]
     lacking = [name for name in (*columns, *more, "event_time") if name not in frame.columns]
     if lacking:
         raise DataError("labelled rows lack a column", where=", ".join(lacking), got=", ".join(frame.columns))
@@ -213,7 +228,7 @@ def _probability_columns(frame: pd.DataFrame, use_case: UseCase, *more: str) -> 
 
 
 def _told(found: Estimate, left_out: int) -> Estimate:
-    told = f"{left_out} rows without usable probabilities or class are left out" if left_out else ""
+    told = f"{left_out} rows without usable answer or truth are left out" if left_out else ""
     return found.model_copy(
         update={
             "low": None if found.low is None else max(found.low, 0.0),

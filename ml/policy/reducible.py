@@ -2,13 +2,15 @@
 
 A window of bad weather costs every model dearly, so a high loss alone says nothing about the model. What a model that
 knows these rows could gain is told by correcting the champion's answers: a ridge-penalised multinomial model on the
-features, with the champion's log odds as offset, cross-validated over blocks of time. Its gain is a lower bound of
+features, with the champion's log odds as offset (of a regression a linear model of its errors), cross-validated over
+blocks of time. Its gain is a lower bound of
 what retraining can gain, costs milliseconds, and is zero or below for a champion that has nothing to learn.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 
 import numpy as np
@@ -16,8 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
+from ml.policy.correction import correct_numbers, correct_probabilities
 from ml.records.measure import Estimate
 from ml.training.block_interval import count_blocks, mean_over_blocks
+from ml.training.class_names import is_label
 from ml.training.loss import LOSSES
 from ml.use_case import UseCase
 
@@ -25,18 +29,14 @@ Floats = NDArray[np.float64]
 #: Rows that were learnt from, and what was then avoided per row.
 Curve = tuple[tuple[float, float], ...]
 
-#: Penalty per unit of squared coefficient: a prior of about 0.3 per standard deviation of a feature.
-RIDGE = 10.0
 FOLDS = 7
 #: Blocks without which nothing can be said.
 MINIMUM_BLOCKS = 5
 #: More rows are thinned evenly: the blocks are the draws, not the rows.
 MAXIMUM_ROWS = 50_000
-_SMALLEST = 1e-3  # probabilities nearer to 0 or 1 enter the offset as this: certainty must be correctable
 _CATEGORIES = 10  # indicators of a category column, the most frequent values
 _WINSOR = 4.0  # standard deviations
 _NEVER = 1e3  # an interval that must shrink by this much never will
-_STEPS = 25
 _PARTS = (1, 2, 4, 6)  # of the folds, that a point of the learning curve has learnt from
 
 
@@ -46,8 +46,8 @@ def reducible_loss(labelled: pd.DataFrame, use_case: UseCase, *, level: float | 
     Parameters
     ----------
     labelled
-        Rows that the champion answered: ``event_time``, ``label``, its probabilities ``p_0 ..`` in the order of the
-        class names, and the features.
+        Rows that the champion answered: ``event_time``, ``label``, its answers ``p_0 ..`` in the order of
+        ``use_case.answers``, and the features.
     level
         One-sided; None takes ``retraining.level``. With nothing to gain, ``low`` lies above 0 at most this often.
 
@@ -71,18 +71,18 @@ def reducible_loss(labelled: pd.DataFrame, use_case: UseCase, *, level: float | 
     Inform. 112.
     """
     level = use_case.retraining.level if level is None else level
-    rows, probabilities, n = _usable(labelled, use_case)
+    rows, answers, n = _usable(labelled, use_case)
     blocks = count_blocks(rows["event_time"], use_case.gate.block)
     if blocks < MINIMUM_BLOCKS:
         detail = f"{blocks} blocks of labelled rows are too few, {MINIMUM_BLOCKS} are needed"
         return Estimate(value=None, n=n, confidence=1 - 2 * level, detail=detail)
     labels = rows["label"].to_numpy()
     if len(set(labels)) < 2:
-        return Estimate(value=None, n=n, confidence=1 - 2 * level, detail="only one class happened")
-    classes = use_case.target.class_names
-    corrected = _cross_validate(_design(rows, use_case), probabilities, _codes(labels, classes), _folds(rows, use_case))
-    loss = LOSSES[use_case.gate.metric]
-    gain = loss(labels, probabilities, classes) - loss(labels, corrected, classes)
+        what = "label" if use_case.regression else "class"
+        return Estimate(value=None, n=n, confidence=1 - 2 * level, detail=f"only one {what} happened")
+    corrected = _corrector(rows, answers, use_case)(_folds(rows, use_case), FOLDS)
+    loss, names = LOSSES[use_case.gate.metric], use_case.answers
+    gain = loss(labels, answers, names) - loss(labels, corrected, names)
     found = mean_over_blocks(gain, rows["event_time"], block=use_case.gate.block, confidence=1 - 2 * level)
     return found.model_copy(update={"n": n})
 
@@ -101,16 +101,15 @@ def learning_curve(labelled: pd.DataFrame, use_case: UseCase) -> Curve:
     ----------
     Cortes et al. (1994), Learning curves: asymptotic values and rate of convergence, NIPS 6: the curve is fitted.
     """
-    rows, probabilities, n = _usable(labelled, use_case)
-    labels, classes = rows["label"].to_numpy(), use_case.target.class_names
+    rows, answers, n = _usable(labelled, use_case)
+    labels, names = rows["label"].to_numpy(), use_case.answers
     if count_blocks(rows["event_time"], use_case.gate.block) < MINIMUM_BLOCKS or len(set(labels)) < 2:
         return ()
-    truth, folds = _codes(labels, classes), _folds(rows, use_case)
-    design, loss = _design(rows, use_case), LOSSES[use_case.gate.metric]
+    folds, loss = _folds(rows, use_case), LOSSES[use_case.gate.metric]
+    correct = _corrector(rows, answers, use_case)
     found = []
     for parts in (part for part in _PARTS if part < len(np.unique(folds))):
-        corrected = _cross_validate(design, probabilities, truth, folds, parts=parts)
-        gain = loss(labels, probabilities, classes) - loss(labels, corrected, classes)
+        gain = loss(labels, answers, names) - loss(labels, correct(folds, parts), names)
         found.append((n * parts / len(np.unique(folds)), float(gain.mean())))
     return tuple(found)
 
@@ -155,15 +154,25 @@ def _fit_curve(curve: Curve) -> tuple[float, float]:
 
 
 def _usable(labelled: pd.DataFrame, use_case: UseCase) -> tuple[pd.DataFrame, Floats, int]:
-    """Rows that can be judged, thinned, their probabilities, and how many there were before."""
-    columns = [f"p_{i}" for i in range(len(use_case.target.class_names))]
+    """Rows that can be judged, thinned, their answers, and how many there were before."""
+    columns = [f"p_{i}" for i in range(len(use_case.answers))]
     lacking = [n for n in (*columns, "label", "event_time", *use_case.features) if n not in labelled.columns]
     if lacking:
         raise DataError("labelled rows lack a column", where=", ".join(lacking), got=", ".join(labelled.columns))
-    known = labelled["label"].isin(use_case.target.class_names) & np.isfinite(labelled[columns].to_numpy()).all(axis=1)
+    known = is_label(labelled["label"], use_case) & np.isfinite(labelled[columns].to_numpy()).all(axis=1)
     rows = labelled[known].sort_values("event_time", kind="stable")
     thinned = rows.iloc[:: -(-len(rows) // MAXIMUM_ROWS) or 1]
     return thinned, thinned[columns].to_numpy(dtype=np.float64), len(rows)
+
+
+def _corrector(rows: pd.DataFrame, answers: Floats, use_case: UseCase) -> Callable[[NDArray[np.int64], int], Floats]:
+    """Corrected answers by folds, and by how many of the other folds each has learnt from."""
+    design, labels = _design(rows, use_case), rows["label"].to_numpy()
+    if use_case.regression:
+        truth = labels.astype(np.float64)
+        return lambda folds, parts: correct_numbers(design, answers, truth, folds, parts=parts)
+    codes = _codes(labels, use_case.answers)
+    return lambda folds, parts: correct_probabilities(design, answers, codes, folds, parts=parts)
 
 
 def _folds(rows: pd.DataFrame, use_case: UseCase) -> NDArray[np.int64]:
@@ -191,82 +200,3 @@ def _design(rows: pd.DataFrame, use_case: UseCase) -> Floats:
         texts = rows[name].astype(object).where(rows[name].notna(), "")
         parts += [(texts == value).to_numpy(dtype=float) for value in texts.value_counts().index[:_CATEGORIES]]
     return np.column_stack(parts)
-
-
-def _cross_validate(
-    design: Floats, probabilities: Floats, truth: NDArray[np.int64], folds: NDArray[np.int64], *, parts: int = FOLDS
-) -> Floats:
-    """Corrected answers to each fold, learnt from the others, or from so many that follow it."""
-    logs = np.log(np.clip(probabilities, _SMALLEST, 1 - _SMALLEST))
-    offset = logs[:, 1:] - logs[:, :1]
-    corrected = np.empty_like(probabilities)
-    names = np.unique(folds)
-    for i, fold in enumerate(names):
-        out = folds == fold
-        learnt = np.isin(folds, np.roll(names, -i - 1)[: min(parts, len(names) - 1)])
-        full = np.concatenate([design, offset], axis=1)
-        weights = fit_correction(full[learnt], offset[learnt], truth[learnt])
-        corrected[out] = _softmax(full[out] @ weights + offset[out])
-    return corrected
-
-
-def fit_correction(design: Floats, offset: Floats, truth: NDArray[np.int64]) -> Floats:
-    """Ridge-penalised multinomial coefficients given offsets, of shape ``(n_columns, n_classes - 1)``.
-
-    Newton's method with steps that are halved until they lead downwards.
-
-    Parameters
-    ----------
-    design
-        Shape ``(n_samples, n_columns)``; the first column is the constant, which is hardly penalised.
-    offset
-        Log odds against class 0, of shape ``(n_samples, n_classes - 1)``.
-    truth
-        Class of each row.
-    """
-    columns, others = design.shape[1], offset.shape[1]
-    happened = (truth[:, None] == np.arange(1, others + 1)).astype(float)
-    penalty = np.full(columns, RIDGE)
-    penalty[0] = RIDGE / 100
-    weights = np.zeros((columns, others))
-    reached = _objective(weights, design, offset, truth, penalty)
-    for _ in range(_STEPS):
-        share = _softmax(design @ weights + offset)[:, 1:]
-        gradient = design.T @ (share - happened) + penalty[:, None] * weights
-        step = np.linalg.solve(_curvature(design, share, penalty), gradient.T.ravel()).reshape(others, columns).T
-        # Where the offset is too sure of itself the curve is flat, and a whole step leads far beyond the minimum.
-        while (ahead := _objective(weights - step, design, offset, truth, penalty)) > reached + 1e-9 * abs(reached):
-            step /= 2
-        weights, reached = weights - step, ahead
-        if np.abs(step).max() < 1e-8:
-            break
-    return weights
-
-
-def _objective(weights: Floats, design: Floats, offset: Floats, truth: NDArray[np.int64], penalty: Floats) -> float:
-    """Penalised negative log likelihood."""
-    odds = np.concatenate([np.zeros((len(truth), 1)), design @ weights + offset], axis=1)
-    highest = odds.max(axis=1)
-    total = highest + np.log(np.exp(odds - highest[:, None]).sum(axis=1))
-    return float((total - odds[np.arange(len(truth)), truth]).sum() + (penalty[:, None] * weights**2).sum() / 2)
-
-
-def _curvature(design: Floats, share: Floats, penalty: Floats) -> Floats:
-    """Second derivatives, of shape ``(n, n)`` with ``n = n_columns * (n_classes - 1)``, class by class."""
-    columns, others = design.shape[1], share.shape[1]
-    hessian = np.zeros((others * columns, others * columns))
-    for i in range(others):
-        for j in range(i + 1):
-            curve = share[:, i] * ((1.0 if i == j else 0.0) - share[:, j])
-            part = (design * curve[:, None]).T @ design
-            hessian[i * columns : (i + 1) * columns, j * columns : (j + 1) * columns] = part
-            hessian[j * columns : (j + 1) * columns, i * columns : (i + 1) * columns] = part.T
-    hessian[np.diag_indices_from(hessian)] += np.tile(penalty, others)
-    return hessian
-
-
-def _softmax(odds: Floats) -> Floats:
-    """Probabilities of all classes from log odds against class 0."""
-    full = np.concatenate([np.zeros((len(odds), 1)), odds], axis=1)
-    raised = np.exp(full - full.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)

@@ -58,7 +58,7 @@ class CategoryProfile(Record):
 
 
 #: What a column is to the model: one of its features, what it answers, or how much a feature moved an answer.
-Role = Literal["feature", "answer", "attribution"]
+Role = Literal["feature", "answer", "value", "attribution"]
 
 ColumnProfile = Annotated[NumberProfile | CategoryProfile, Field(discriminator="kind")]
 
@@ -258,6 +258,37 @@ class ClassifierCalibration(Record):
     refusal: str = ""
 
 
+class ErrorModel(Record):
+    """What a regression's answers are expected to cost, by features and answer: a Poisson-gamma model with log link.
+
+    Attributes
+    ----------
+    metric
+        Of the loss that is expected.
+    names, means, scales
+        Of the number features and, last, of the answer; each counts standardised, and squared.
+    categories
+        Values of each category feature that count by themselves.
+    weights, intercept
+        Coefficients, of the numbers, their squares, then the categories' values.
+    lowest, highest
+        Of the linear predictor on the rows that it was fitted on; beyond them nothing is known.
+    n
+        Rows that it was fitted on.
+    """
+
+    metric: str
+    names: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    categories: dict[str, tuple[str, ...]]
+    weights: tuple[float, ...]
+    intercept: float
+    lowest: float
+    highest: float
+    n: int
+
+
 class ReferenceProfile(Record):
     """The training data's profile, stored with the champion and replaced with it in one step.
 
@@ -293,6 +324,8 @@ class ReferenceProfile(Record):
         What the column of reconstruction errors in ``whole`` was made with; None without such a column.
     classifier
         Calibration of the domain classifier; None where it is made when it is needed.
+    errors
+        Of a regression: what its answers are expected to cost without labels; None where there is none.
     """
 
     format: int = 2
@@ -305,6 +338,7 @@ class ReferenceProfile(Record):
     counts: dict[str, BlockCounts]
     contexts: BlockContexts | None = None
     influence: dict[str, float] = Field(default_factory=dict)
+    errors: ErrorModel | None = None
     roles: dict[str, Role] = Field(default_factory=dict)
     calibration: Calibration | None = None
     fingerprint: str = ""

@@ -15,7 +15,7 @@ class GoldenRow(Record):
     row
         Feature values in file order; None is missing.
     probabilities
-        In the order of the package's classes.
+        In the order of the package's classes; of a regression the one number, and ``label`` is empty.
     """
 
     row: tuple[float | str | None, ...]
@@ -28,16 +28,17 @@ class Package(Record):
 
     The graph has input ``numbers`` (float32, ``(n_rows, n_numbers)``, NaN is missing, booleans 0 and 1) and input
     ``categories`` (text, ``(n_rows, n_categories)``, ``""`` is missing), each only if it has columns; output
-    ``label`` (text, ``(n_rows,)``) and ``probabilities`` (float32, ``(n_rows, n_classes)``).
+    ``label`` (text, ``(n_rows,)``) and ``probabilities`` (float32, ``(n_rows, n_classes)``), or of a regression
+    ``value`` (float32, ``(n_rows, 1)``).
 
     Attributes
     ----------
     digest
         SHA-256 of the graph's bytes, 64 hex digits.
     classes
-        Names in the order of the probability columns.
+        Names in the order of the probability columns; of a regression ``value`` alone.
     tolerance
-        Largest difference of a probability that a golden row may show on another machine.
+        Largest difference of an answer that a golden row may show on another machine, in its unit.
     """
 
     use_case: str

@@ -13,9 +13,12 @@ from ml.use_case import UseCase
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 #: Columns whose statistics become metrics; a thousand columns would bury the run.
 COLUMNS = 40
+#: Metric that every check has.
+_ROWS = "drift/rows"
 #: MLflow refuses other characters in the name of a metric.
 _NOT_IN_A_NAME = re.compile(r"[^\w.\- /]")
 
@@ -34,7 +37,7 @@ def log_check(client: MlflowClient, use_case: UseCase, check: DriftCheck, report
     run_id = str(run.info.run_id)
     seconds = check.window.end.timestamp() if check.window else 0.0
     when, step = int(seconds * 1000), int(seconds // 3600)
-    if not _is_known(client, run_id, step):
+    if not _is_known(client, run, step):
         metrics = [Metric(name, value, when, step, run_id=run_id) for name, value in check_numbers(check).items()]
         write_once(lambda: client.log_batch(run_id, metrics=metrics))
     client.log_text(run_id, report, f"checks/{check_name(check)}.html")
@@ -47,7 +50,7 @@ def check_numbers(check: DriftCheck) -> dict[str, float]:
         "drift/threshold": check.threshold,
         "drift/effect": check.effect,
         "drift/alarm": None if check.verdict == "undecidable" else float(check.verdict == "drift"),
-        "drift/rows": float(check.n_live),
+        _ROWS: float(check.n_live),
     }
     names = list(dict.fromkeys(column.name for column in check.columns))[:COLUMNS]
     for column in check.columns:
@@ -69,5 +72,9 @@ def check_name(check: DriftCheck) -> str:
     return f"{check.window.end:%Y%m%dT%H%M%SZ}"
 
 
-def _is_known(client: MlflowClient, run_id: str, step: int) -> bool:
-    return any(point.step == step for point in client.get_metric_history(run_id, "drift/rows"))
+def _is_known(client: MlflowClient, run: Run, step: int) -> bool:
+    """Whether a check of that hour was written; every earlier one is asked for only when an old window is checked."""
+    newest = max((point.step for point in run.to_proto().data.metrics if point.key == _ROWS), default=None)
+    if newest is None or newest <= step:
+        return newest == step
+    return any(point.step == step for point in client.get_metric_history(run.info.run_id, _ROWS))

@@ -83,4 +83,6 @@ def _signature(package: Package) -> ModelSignature:
         TensorSpec(text, (-1,), name="label"),
         TensorSpec(number, (-1, len(package.classes)), name="probabilities"),
     ]
+    if package.classes == ("value",):
+        outputs = [TensorSpec(number, (-1, 1), name="value")]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,13 @@ from ml.use_case import UseCase
 class _Label(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     label: str = msgspec.field(name="class")
+    known_at: str | None = None
+    source: str = "client"
+
+
+class _Number(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    value: float
     known_at: str | None = None
     source: str = "client"
 
@@ -66,17 +74,28 @@ def _refuse(wrong: dict[int, _Wrong], n: int) -> RequestRefused:
 
 
 def _read_label(given: Any, use_case: UseCase) -> bytes:
+    label: _Label | _Number
     try:
-        label = msgspec.convert(given, _Label)
+        label = msgspec.convert(given, _Number) if use_case.regression else msgspec.convert(given, _Label)
     except msgspec.ValidationError as error:
         raise _Wrong(Code.MALFORMED, str(error)[:300]) from error
     if not 0 < len(label.id) <= MAX_ID:
         raise _Wrong(Code.MALFORMED, f"id must have 1 to {MAX_ID} characters, got {len(label.id)}")
+    record = {"id": label.id, "known_at": _moment(label.known_at), "source": label.source[:100]}
+    return msgspec.json.encode(record | _truth(label, use_case))
+
+
+def _truth(label: _Label | _Number, use_case: UseCase) -> dict[str, str | float]:
+    if isinstance(label, _Number):
+        lowest, highest = use_case.target.range or (-math.inf, math.inf)
+        if not (math.isfinite(label.value) and lowest <= label.value <= highest):
+            allowed = f"a finite number within {lowest:g} .. {highest:g}"
+            raise _Wrong(Code.VALUE_OUT_OF_BOUNDS, f"value must be {allowed}; got {short(label.value)}")
+        return {"value": label.value}
     if label.label not in use_case.target.class_names:
         allowed = ", ".join(use_case.target.class_names)
         raise _Wrong(Code.UNKNOWN_CATEGORY, f"class must be one of {allowed}; got {short(label.label)}")
-    record = {"id": label.id, "class": label.label, "known_at": _moment(label.known_at), "source": label.source[:100]}
-    return msgspec.json.encode(record)
+    return {"class": label.label}
 
 
 def _moment(text: str | None) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml.errors import DataError
 from ml.records.codes import Code
 from ml.records.release import ReleaseManifest
-from ml.registry.golden import check_session, load_session
+from ml.registry.golden import ask_graph, check_session, load_session
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
 from ml.use_case import UseCase
 
@@ -40,17 +40,18 @@ class Model:
 
     manifest: ReleaseManifest
     session: onnxruntime.InferenceSession
+    regression: bool = False
 
     def answer(self, inputs: dict[str, NDArray[Any]]) -> tuple[list[str], NDArray[np.float64]]:
-        """Class per row, and probabilities of shape ``(n_rows, n_classes)``.
+        """Class per row, and probabilities of shape ``(n_rows, n_classes)``; of a regression ``""`` and one number.
 
         Raises
         ------
         Exception
             Whatever onnxruntime raises; its exceptions have no common root.
         """
-        labels, probabilities = self.session.run(["label", "probabilities"], inputs)
-        return labels.tolist(), np.asarray(probabilities, dtype=np.float64)
+        labels, told = ask_graph(self.session, inputs, regression=self.regression)
+        return labels.tolist(), np.asarray(told, dtype=np.float64)
 
     def describe(self) -> dict[str, Any]:
         """What an answer says about the model behind it."""
@@ -82,4 +83,4 @@ def load_model(releases: Path, manifest: ReleaseManifest, use_case: UseCase) -> 
         check_session(session, package, use_case)
     except DataError as error:
         raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
-    return Model(manifest, session)
+    return Model(manifest, session, use_case.regression)

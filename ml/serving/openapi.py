@@ -50,7 +50,9 @@ def show_api(use_cases: dict[str, UseCase]) -> str:
         parts.append(f"<h2>POST /score/{name}</h2><p>{escape(use_case.description)}</p>")
         rows = [(key, *_describe(feature)) for key, feature in use_case.features.items()]
         parts.append(_table(("feature", "type", "unit", "allowed", "null"), rows))
-        parts.append(f"<h2>POST /labels/{name}</h2><p>class: {escape(', '.join(use_case.target.class_names))}</p>")
+        names = ", ".join(use_case.answers)
+        truth = f"value: number {use_case.target.unit}" if use_case.regression else f"class: {names}"
+        parts.append(f"<h2>POST /labels/{name}</h2><p>{escape(truth)}</p>")
     parts.append("<h2>Codes</h2>")
     parts.append(_table(("code", "meaning", "HTTP status"), [(str(int(c)), t, str(s)) for c, (t, s) in CODES.items()]))
     return "\n".join(parts)
@@ -98,13 +100,17 @@ def _score_body(use_case: UseCase) -> dict[str, Any]:
 
 
 def _label_body(use_case: UseCase) -> dict[str, Any]:
+    truth: dict[str, Any] = {"class": {"enum": list(use_case.answers)}}
+    if use_case.regression:
+        limits = dict(zip(("minimum", "maximum"), use_case.target.range or (), strict=False))
+        truth = {"value": {"type": "number"} | limits}
     label = {
         "type": "object",
-        "required": ["id", "class"],
+        "required": ["id", *truth],
         "additionalProperties": False,
         "properties": {
             "id": {"type": "string"},
-            "class": {"enum": list(use_case.target.class_names)},
+            **truth,
             "known_at": {"type": ["string", "null"], "format": "date-time"},
             "source": {"type": "string"},
         },

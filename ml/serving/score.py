@@ -22,8 +22,8 @@ from ml.serving.problem import Refusals, RowRefusal, refuse_rows
 
 log = logging.getLogger(__name__)
 
-#: Class, its probability, and the probabilities of all classes.
-Answer = tuple[str, float, list[float]]
+#: Class, its probability, and the probabilities of all classes; of a regression nothing, nothing, and the number.
+Answer = tuple[str | None, float | None, list[float]]
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
 _ROUNDING = 1e-4
@@ -94,26 +94,30 @@ def record_refused_request(request_id: str, code: Code, detail: str, body: bytes
 
 
 def _ask(batch: Batch, model: Model, layout: Layout) -> tuple[dict[int, Answer], dict[int, tuple[RowRefusal, ...]]]:
-    classes = layout.use_case.target.class_names
+    use_case = layout.use_case
+    names, classes = use_case.answers, {""} if use_case.regression else set(use_case.answers)
     try:
         labels, probabilities = model.answer(batch.graph_inputs())
-        if probabilities.shape != (len(batch.good), len(classes)) or not set(labels) <= set(classes):
+        if probabilities.shape != (len(batch.good), len(names)) or not set(labels) <= classes:
             raise ValueError(f"graph answered {probabilities.shape} probabilities, classes {sorted(set(labels))[:5]}")  # noqa: TRY301 - handled as what the graph raises itself
     except Exception as error:  # onnxruntime's own exceptions have no common root
-        log.exception("inference failed: use_case=%s", layout.use_case.name)
+        log.exception("inference failed: use_case=%s", use_case.name)
         refusal = RowRefusal(Code.INFERENCE_FAILED, f"the graph failed: {' '.join(str(error).split())[:200]}")
         return {}, dict.fromkeys(batch.good, (refusal,))
     sound = (probabilities >= -_ROUNDING) & (probabilities <= 1 + _ROUNDING)  # false where it is not a number
+    if use_case.regression:
+        sound = np.isfinite(probabilities)
     answers: dict[int, Answer] = {}
     failed: dict[int, tuple[RowRefusal, ...]] = {}
-    place = {name: i for i, name in enumerate(classes)}
+    place = {name: i for i, name in enumerate(names)}
     for row, label, found, usable in zip(
         batch.good, labels, probabilities.tolist(), np.all(sound, axis=1).tolist(), strict=True
     ):
         if usable:
-            answers[row] = (label, found[place[label]], found)
+            answers[row] = (None, None, found) if use_case.regression else (label, found[place[label]], found)
         else:
-            failed[row] = (RowRefusal(Code.INFERENCE_FAILED, "the graph gave no probabilities for this row"),)
+            what = "number" if use_case.regression else "probabilities"
+            failed[row] = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
     return answers, failed
 
 
@@ -123,11 +127,17 @@ def _content(
     predictions: list[dict[str, Any]] = []
     for row, row_id in enumerate(batch.ids):
         if row in answers:
-            label, probability, all_of_them = answers[row]
-            predictions.append({"id": row_id, "class": label, "probability": probability, "probabilities": all_of_them})
+            predictions.append({"id": row_id} | _told(answers[row]))
         else:
             predictions.append({"id": row_id, "error": _error(refusals[row])})
     return {"predictions": predictions, "model": model.describe(), "request_id": request_id}
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    label, probability, all_of_them = answer
+    if label is None:
+        return {"value": all_of_them[0]}
+    return {"class": label, "probability": probability, "probabilities": all_of_them}
 
 
 def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class _Story:
         """The metric per row."""
         labels = self.rows["label"].to_numpy()[part]
         loss = LOSSES[self.use_case.gate.metric]
-        return loss(labels, model.answers(part), self.use_case.target.class_names)
+        return loss(labels, model.answers(part), self.use_case.answers)
 
 
 def run_backtest(
@@ -317,7 +317,7 @@ def _evidence(
         labelled = slice(inside.start, min(inside.stop, part.stop))
         story.live[key[:2]] = (
             realised_loss(story.answered(model, labelled), use_case),
-            estimated_loss(story.answered(model, inside), use_case),
+            estimated_loss(story.answered(model, inside), use_case, model.reference.errors),
         )
     live, estimated = story.live[key[:2]]
     rows = story.rows["event_time"].iloc[part]

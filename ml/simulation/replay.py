@@ -29,7 +29,7 @@ class Tally:
     Attributes
     ----------
     answers
-        By id: model version, and probability by class name.
+        By id: model version, and probability by class name; of a regression ``value``.
     failures
         One line for each of the first failures, for the error message.
     """
@@ -81,14 +81,15 @@ class Client:
             return
         if reply.status_code == httpx.codes.OK:
             answer = content["predictions"][0]
-            probabilities = dict(zip(self._use_case.target.class_names, answer["probabilities"], strict=True))
+            told = [answer["value"]] if self._use_case.regression else answer["probabilities"]
+            probabilities = dict(zip(self._use_case.answers, told, strict=True))
             self.tally.answers.setdefault(answer["id"], (int(content["model"]["version"]), probabilities))
         elif content.get("code") in _ROW_REFUSALS:
             self.tally.refused += 1
         else:
             self.tally.fail(f"{row_id}: HTTP {reply.status_code}: {reply.text[:200]}")
 
-    def label(self, labels: list[dict[str, str]]) -> None:
+    def label(self, labels: list[dict[str, Any]]) -> None:
         """Send late truth.
 
         Raises
@@ -113,7 +114,7 @@ def replay(client: Client, stream: pd.DataFrame, use_case: UseCase, advance: Cal
     advance
         Called with the number of rows sent since the last call, for a progress bar.
     """
-    waiting: list[tuple[datetime, dict[str, str]]] = []
+    waiting: list[tuple[datetime, dict[str, Any]]] = []
     for moment, rows in groupby(_rows(stream), key=itemgetter("event_time")):
         due = [label for known_at, label in waiting if known_at <= moment]
         waiting = [(known_at, label) for known_at, label in waiting if known_at > moment]
@@ -167,12 +168,13 @@ def _rows(stream: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def _send(client: Client, row: dict[str, Any], use_case: UseCase) -> tuple[datetime, dict[str, str]]:
+def _send(client: Client, row: dict[str, Any], use_case: UseCase) -> tuple[datetime, dict[str, Any]]:
     """Ask for one row; returns its label and the moment at which that becomes known."""
     features = {name: _as_json(row[name], feature.type) for name, feature in use_case.features.items()}
     client.score(features, row["id"], row["event_time"])
     known_at = row["event_time"] + use_case.target.maturity
-    return known_at, {"id": row["id"], "class": row["label"], "known_at": known_at.isoformat()}
+    truth = "value" if use_case.regression else "class"
+    return known_at, {"id": row["id"], truth: row["label"], "known_at": known_at.isoformat()}
 
 
 def _as_json(value: Any, kind: str) -> Any:

@@ -19,8 +19,7 @@ from ml.records.decision import GateDecision, Parity, RetrainRequest
 from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
-from ml.training.cross_fit import answer_of
-from ml.training.fit import choose, fit_pipeline
+from ml.training.fit import answer_of, choose, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
 from ml.training.trial import try_candidate
@@ -136,7 +135,7 @@ def judge_virtually(
     part = slice(int(where[0]), int(where[-1]) + 1)
     holdout = rows.iloc[part]
     loss, labels = LOSSES[use_case.gate.metric], holdout["label"].to_numpy()
-    classes = use_case.target.class_names
+    classes = use_case.answers
     parity = Parity(n=len(holdout), flips=0, allowed_flips=0, largest_difference=0.0, verdict=Verdict.PASS)
     return decide_gate(
         Evidence(

@@ -173,7 +173,7 @@ def _play_week(stage: Stage, chapter: Chapter, first: ReleaseManifest, say: Prog
         with SteadyTraffic(client, chapter.stream, stage.use_case):
             decision, outcome = _run_pipeline(stage, chapter.window.end, say)
     served = _served(stage, chapter)
-    live = served[[f"p_{i}" for i in range(len(stage.use_case.target.class_names))]].to_numpy()
+    live = served[[f"p_{i}" for i in range(len(stage.use_case.answers))]].to_numpy()
     return StoryWeek(
         week=chapter.number,
         as_of=decision.as_of,
@@ -261,7 +261,7 @@ def _artifact(stage: Stage, manifest: ReleaseManifest) -> Path:
 def _mean_loss(stage: Stage, rows: pd.DataFrame, probabilities: np.ndarray) -> float | None:
     if len(rows) == 0:
         return None
-    classes = stage.use_case.target.class_names
+    classes = stage.use_case.answers
     return float(log_loss_rows(rows["label"].to_numpy(), probabilities, classes).mean())
 
 

@@ -151,11 +151,15 @@ class ControlStore:
         found = self.history(use_case, kind, limit=1)
         return found[0] if found else None
 
-    def history(self, use_case: str, kind: str | None = None, limit: int = 100) -> tuple[Stored, ...]:
-        """Records of a use case, newest ``as_of`` first."""
+    def history(
+        self, use_case: str, kind: str | None = None, limit: int = 100, *, before: datetime | None = None
+    ) -> tuple[Stored, ...]:
+        """Records of a use case, newest ``as_of`` first; those that speak of an earlier moment where one is given."""
         query = select(_RECORDS).where(_RECORDS.c.use_case == use_case)
         if kind is not None:
             query = query.where(_RECORDS.c.kind == kind)
+        if before is not None:
+            query = query.where(_RECORDS.c.as_of < before)
         ordered = query.order_by(_RECORDS.c.as_of.desc(), _RECORDS.c.created_at.desc(), _RECORDS.c.key)
         with self._transaction() as connection:
             return tuple(_stored(row) for row in connection.execute(ordered.limit(limit)))

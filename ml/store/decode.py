@@ -36,7 +36,8 @@ class _Request(msgspec.Struct):
 
 class _Label(msgspec.Struct):
     id: str
-    label: str = msgspec.field(name="class")
+    label: str | None = msgspec.field(name="class", default=None)
+    value: float | None = None
     known_at: str | None = None
     source: str | None = None
 
@@ -98,7 +99,8 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
     given = found.features or {}
     values, wrong = _features(given, use_case)
     if found.code == Code.OK:
-        wrong += [f"{name} must not be null in an answer" for name in _ANSWER if getattr(found, name) is None]
+        needed = [name for name in _ANSWER if name != "predicted" or not use_case.regression]
+        wrong += [f"{name} must not be null in an answer" for name in needed if getattr(found, name) is None]
         if wrong:
             raise ValueError("; ".join(wrong))
     return values | {
@@ -117,16 +119,26 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
 
 def _label(captured: Captured, use_case: UseCase) -> Row:
     found = _LABEL.decode(captured.payload)
-    if found.label not in use_case.target.class_names:
-        raise ValueError(f"class must be one of {list(use_case.target.class_names)}, got {found.label!r}")
+    label = _truth(found, use_case)
     known_at = _moment(found.known_at, captured.received_at, "known_at")
     return {
         "id": found.id,
-        "label": found.label,
+        "label": label,
         "known_at": known_at,
         "known_month": month_of(known_at),
         "source": found.source,
     }
+
+
+def _truth(found: _Label, use_case: UseCase) -> str:
+    """Name of a class, or a number as a text that reads back as the same float."""
+    if use_case.regression:
+        if found.value is None or not math.isfinite(found.value):
+            raise ValueError(f"value must be a finite number, got {found.value!r}")
+        return repr(found.value)
+    if found.label is None or found.label not in use_case.target.class_names:
+        raise ValueError(f"class must be one of {list(use_case.target.class_names)}, got {found.label!r}")
+    return found.label
 
 
 def _moment(text: str | None, received_at: float, name: str) -> datetime:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -94,15 +95,15 @@ class Lake:
         Returns
         -------
         pandas.DataFrame
-            ``id, event_time, received_at, model_version, predicted, p_0 ..`` (probabilities in order of the class
-            names) and the features; ordered by event time and id.
+            ``id, event_time, received_at, model_version, predicted, p_0 ..`` (in order of ``use_case.answers``) and the
+            features; ordered by event time and id.
         """
         answer = ["id", "event_time", "received_at", "model_version", "predicted", "probabilities", "outbox", "seq"]
         features = list(self._use_case.features)
         found = self._requests.read(
             answer + features, _inside(window) & (ds.field("code") == Code.OK.value), months=_months(window)
         )
-        probabilities = expand_probabilities(found["probabilities"], len(self._use_case.target.class_names))
+        probabilities = expand_probabilities(found["probabilities"], len(self._use_case.answers))
         frame: pd.DataFrame = found.drop_columns("probabilities").to_pandas()
         frame = pd.concat([frame.drop(columns=features), probabilities, as_features(frame[features])], axis="columns")
         first = frame.sort_values(["received_at", "outbox", "seq"]).drop_duplicates("id")
@@ -124,7 +125,8 @@ class Lake:
             Labels that became known later are not used.
         """
         newest = self._labels_of(window, as_of).drop_duplicates("id", keep="last")
-        return self.answered(window).merge(newest[["id", "label"]], on="id", how="inner", validate="one_to_one")
+        told = self.answered(window).merge(newest[["id", "label"]], on="id", how="inner", validate="one_to_one")
+        return told.assign(label=told["label"].astype(np.float64)) if self._use_case.regression else told
 
     def label_sources(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
         """Who told the labels of :meth:`labelled`: ``id``, ``told_by`` of the newest, ``conflict`` where two differ."""

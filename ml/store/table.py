@@ -122,19 +122,32 @@ class LakeTable:
         """Merge the small files of partitions that hold many; returns how many files went.
 
         Compaction changes no rows and keeps application transactions; appends may go on beside it. One compaction
-        runs at a time: delta-rs (1.6) lets two that merge the same files both succeed, and doubles their rows.
+        runs at a time: delta-rs (1.6) lets two that merge the same files both succeed, and doubles their rows. Killed
+        anywhere, it leaves what was there or what it merged; what it did not clear away, a later one does.
+
+        Versions of this table older than a week cannot be read after it. No model needs one: a model records a version
+        of the training table (:class:`ml.store.versions.TrainingTable`), which is kept for ever.
         """
         removed = 0
         with naming_faults(self.path), _alone(self.path) as alone:
             for value in self._crowded_partitions() if alone else ():
                 chosen = [(self.partition, "=", value)] if self.partition else None
                 with suppress(CommitFailedError):  # a column was added beside it; the next ingest compacts
-                    removed += DeltaTable(self.path).optimize.compact(partition_filters=chosen)["numFilesRemoved"]
+                    removed += self._merge(chosen)
             if removed:
                 # Only what no version of the last week needs, so that readers of an older version finish.
                 DeltaTable(self.path).vacuum(dry_run=False, full=True)
                 # Else every reader replays up to a hundred commits that name files which are gone.
                 DeltaTable(self.path).create_checkpoint()
+        return removed
+
+    def _merge(self, chosen: list[tuple[str, str, str | None]] | None) -> int:
+        """Merge small files, on disk before anything relies on it: their rows are in no outbox any more."""
+        table = DeltaTable(self.path)
+        before = table.version()
+        removed = int(table.optimize.compact(partition_filters=chosen)["numFilesRemoved"])
+        for version in range(before + 1, table.version() + 1):
+            flush_commit(self.path, version)
         return removed
 
     def _crowded_partitions(self) -> list[str | None]:

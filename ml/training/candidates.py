@@ -1,4 +1,4 @@
-"""Candidates: what the use case file names becomes one scikit-learn pipeline, from raw features to probabilities."""
+"""Candidates: what the use case file names becomes one scikit-learn pipeline, from raw features to answers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
@@ -46,7 +53,7 @@ def _calibrated_svc(**parameters: Any) -> CalibratedClassifierCV:
     return CalibratedClassifierCV(SVC(**parameters), cv=3, ensemble=False)
 
 
-BUILT_IN: dict[str, BuiltIn] = {
+CLASSIFIERS: dict[str, BuiltIn] = {
     "logistic_regression": BuiltIn(LogisticRegression, {"max_iter": 1000}, scaled=True),
     # A forest that is to give probabilities averages shares of leaves: with leaves of one row they are far too sure
     # (Malley et al. 2012, Probability machines, Methods Inf. Med. 51, section 3; ten is the default of R's ranger).
@@ -56,6 +63,19 @@ BUILT_IN: dict[str, BuiltIn] = {
     "hist_gradient_boosting": BuiltIn(HistGradientBoostingClassifier, {"early_stopping": False}),
     "svc": BuiltIn(_calibrated_svc, scaled=True),
 }
+
+REGRESSORS: dict[str, BuiltIn] = {
+    "ridge": BuiltIn(Ridge, scaled=True),
+    # Five is the default of R's ranger for a mean.
+    "random_forest": BuiltIn(RandomForestRegressor, {"min_samples_leaf": 5}),
+    "gradient_boosting": BuiltIn(GradientBoostingRegressor),
+    "hist_gradient_boosting": BuiltIn(HistGradientBoostingRegressor, {"early_stopping": False}),
+}
+
+
+def built_in(use_case: UseCase) -> dict[str, BuiltIn]:
+    """Estimators that have a short name, for the task of a use case."""
+    return REGRESSORS if use_case.regression else CLASSIFIERS
 
 
 def build_candidate(use_case: UseCase, name: str) -> Pipeline:
@@ -79,15 +99,17 @@ def build_candidate(use_case: UseCase, name: str) -> Pipeline:
     candidate = use_case.training.candidates.get(name)
     if candidate is None:
         raise _problem(use_case, name, "", f"is no candidate; there are {', '.join(use_case.training.candidates)}")
-    built_in = BUILT_IN.get(candidate.estimator) or BuiltIn(_import(use_case, name), scaled=True)
+    known = built_in(use_case).get(candidate.estimator) or BuiltIn(_import(use_case, name), scaled=True)
     try:
-        estimator = built_in.make(**{**built_in.defaults, **candidate.parameters})
+        estimator = known.make(**{**known.defaults, **candidate.parameters})
     except (TypeError, ValueError) as error:
         raise _problem(use_case, name, ".parameters", str(error)) from error
-    if not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
+    if use_case.regression and not is_regressor(estimator):
+        raise _problem(use_case, name, ".estimator", f"{candidate.estimator} gives no numbers")
+    if not use_case.regression and not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
         raise _problem(use_case, name, ".estimator", f"{candidate.estimator} gives no probabilities of classes")
     _seed(estimator, use_case.training.seed)
-    return Pipeline([("prepare", _prepare(use_case, scaled=built_in.scaled)), ("model", estimator)])
+    return Pipeline([("prepare", _prepare(use_case, scaled=known.scaled)), ("model", estimator)])
 
 
 def _prepare(use_case: UseCase, *, scaled: bool) -> ColumnTransformer:
@@ -120,7 +142,7 @@ def _import(use_case: UseCase, name: str) -> Any:
     except Exception as error:  # a foreign module may raise anything while it is imported
         raise _problem(use_case, name, ".estimator", f"{path} cannot be imported: {error}") from error
     if not isinstance(found, type):
-        allowed = f"one of {', '.join(BUILT_IN)}, or the import path of a class"
+        allowed = f"one of {', '.join(built_in(use_case))}, or the import path of a class"
         raise _problem(use_case, name, ".estimator", f"must be {allowed}, got {path!r}")
     return found
 

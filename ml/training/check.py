@@ -67,7 +67,7 @@ def _check_rows(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...
     return (
         _check_values(frame, use_case),
         _check_ids(frame),
-        *(_check_classes(frame, use_case, part) for part in PARTS),
+        *((_check_numbers(frame),) if use_case.regression else _check_labels(frame, use_case)),
         _check_order(frame, use_case),
         check_balance(frame, use_case),
         check_duplicates(frame, use_case),
@@ -94,6 +94,24 @@ def _check_ids(frame: pd.DataFrame) -> RuleResult:
     repeated = frame["id"][frame["id"].duplicated()]
     detail = f"{len(repeated)} repeated, the first: {repeated.iloc[0]}" if len(repeated) else "every id occurs once"
     return _count("ids", len(repeated), len(frame), detail)
+
+
+def _check_labels(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...]:
+    return tuple(_check_classes(frame, use_case, part) for part in PARTS)
+
+
+def _check_numbers(frame: pd.DataFrame) -> RuleResult:
+    """Labels of a regression that are all the same teach nothing."""
+    labels = rows_of(frame, "fit")["label"]
+    distinct = int(labels.nunique())
+    return RuleResult(
+        name="label_varies",
+        value=distinct,
+        bound=2,
+        n=len(labels),
+        verdict=Verdict.PASS if distinct >= 2 else Verdict.FAIL,
+        detail=f"fit has {distinct} different labels; 2 are needed",
+    )
 
 
 def _check_classes(frame: pd.DataFrame, use_case: UseCase, part: str) -> RuleResult:

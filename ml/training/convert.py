@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -54,6 +54,7 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
         ("numbers", FloatTensorType([None, len(use_case.numbers)])),
         ("categories", StringTensorType([None, len(use_case.categories)])),
     ]
+    regression = use_case.regression
     with warnings.catch_warnings():
         # The converter reads attributes that scikit-learn 1.9 deprecates, and writes a boolean where protobuf 6
         # already wants an integer.
@@ -63,7 +64,8 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
             exact,
             name=use_case.name,
             initial_types=[(name, kind) for name, kind in inputs if kind.shape[1]],
-            options={id(exact[-1]): {"zipmap": False}, StandardScaler: {"div": "div"}},
+            options={StandardScaler: {"div": "div"}} | ({} if regression else {id(exact[-1]): {"zipmap": False}}),
+            final_types=[("value", FloatTensorType([None, 1]))] if regression else None,
             target_opset=OPSETS,
         )
     content: bytes = graph.SerializeToString(deterministic=True)
@@ -91,7 +93,7 @@ def _round_thresholds(model: Any) -> Any:
         for inner in calibrated.calibrated_classifiers_:
             inner.estimator = _round_thresholds(inner.estimator)
         return calibrated
-    if not isinstance(model, HistGradientBoostingClassifier):
+    if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return model
     rounded = copy.deepcopy(model)
     for trees in rounded._predictors:  # noqa: SLF001 - scikit-learn offers no other way to its trees

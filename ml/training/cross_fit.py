@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ml.errors import PerennialError
-from ml.training.fit import fit_pipeline
-from ml.training.inputs import feature_table
+from ml.training.fit import Answer, answer_of, fit_pipeline
 from ml.use_case import UseCase
-
-Floats = NDArray[np.float64]
-Answer = Callable[[pd.DataFrame], Floats]
 
 #: Contiguous parts of the training time; each is answered by a model of the others.
 FOLDS = 3
@@ -53,15 +46,3 @@ def cross_fit(
             return None
         found.append((rows.iloc[part], answer_of(pipeline, use_case)))
     return tuple(found)
-
-
-def answer_of(pipeline: object, use_case: UseCase) -> Answer:
-    """A fitted pipeline as a function from rows to probabilities, of shape ``(n_rows, n_classes)``."""
-
-    def answer(rows: pd.DataFrame) -> Floats:
-        if rows.empty:
-            return np.empty((0, len(use_case.target.class_names)))
-        table = feature_table(rows, use_case.numbers, use_case.categories)
-        return np.asarray(pipeline.predict_proba(table), dtype=np.float64)  # type: ignore[attr-defined]
-
-    return answer

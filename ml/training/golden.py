@@ -16,11 +16,16 @@ PER_CLASS = 8
 def choose_golden_rows(graph: Graph, frame: pd.DataFrame, use_case: UseCase) -> tuple[GoldenRow, ...]:
     """At least 20 rows where the frame has as many: of every class, spread over time, and without single values.
 
+    Of a regression there are rows from its lowest answer to its highest.
+
     A class that the graph never decides for is represented by the rows to which it gives that class's largest
     probabilities.
     """
     labels, probabilities = graph.answer(frame)
     chosen = [spread(len(frame), 20)]
+    if use_case.regression:  # from the lowest answer to the highest
+        order = np.argsort(probabilities[:, 0], kind="stable")
+        chosen.append(order[spread(len(order), 2 * PER_CLASS)])
     for position, name in enumerate(use_case.target.class_names):
         decided = np.flatnonzero(labels == name)
         likeliest = np.argsort(-probabilities[:, position], kind="stable")[:PER_CLASS]

@@ -18,7 +18,7 @@ from ml.training.inputs import feature_table, graph_inputs
 MODEL = "model.onnx"
 PACKAGE = "package.json"
 
-OUTPUTS = ["label", "probabilities"]
+OUTPUTS, VALUE = ["label", "probabilities"], "value"
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,18 @@ class Graph:
     def answer(self, frame: pd.DataFrame) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Class names of shape ``(n_rows,)`` and probabilities of shape ``(n_rows, n_classes)``.
 
+        Of a regression no names (``""``) and numbers of shape ``(n_rows, 1)``.
+
         Raises
         ------
         DataError
             A feature column is absent, or the graph does not take the rows.
         """
-        table = feature_table(frame, self.numbers, self.categories)
+        inputs = graph_inputs(feature_table(frame, self.numbers, self.categories), self.numbers, self.categories)
         try:
-            labels, probabilities = self.session.run(OUTPUTS, graph_inputs(table, self.numbers, self.categories))
+            if VALUE in {output.name for output in self.session.get_outputs()}:
+                return np.full(len(frame), "", dtype=object), self.session.run([VALUE], inputs)[0]
+            labels, probabilities = self.session.run(OUTPUTS, inputs)
         except Exception as error:  # the runtime's own errors share no base class but this
             raise DataError("the graph does not take these rows", where="model.onnx", got=_first_line(error)) from error
         return labels, probabilities

@@ -19,19 +19,20 @@ def measure_influence(
     *,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Mean change of the probabilities when one feature is shuffled among rows, ``[0, 1]``; 0 is ignored.
+    """Mean change of the answers when one feature is shuffled among rows, ``[0, 1]``; 0 is ignored.
 
     Parameters
     ----------
     answer
-        The model: rows to probabilities of shape ``(n_rows, n_classes)``.
+        The model: rows to probabilities of shape ``(n_rows, n_classes)``, or numbers of shape ``(n_rows, 1)``.
     frame
         Training rows; a sample of them is taken.
 
     Returns
     -------
     dict
-        Half the summed absolute change over classes, mean over rows, per feature. No labels are needed.
+        Half the summed absolute change over classes, mean over rows, per feature. Of numbers the mean absolute change
+        in standard deviations of the answers, 1 at most. No labels are needed.
 
     References
     ----------
@@ -44,5 +45,6 @@ def measure_influence(
     found = {}
     for name in features:
         shuffled = rows.assign(**{name: rows[name].to_numpy()[rng.permutation(len(rows))]})
-        found[name] = float(np.abs(answer(shuffled) - before).sum(axis=1).mean() / 2)
-    return found
+        found[name] = float(np.abs(answer(shuffled) - before).sum(axis=1).mean())
+    unit = 2.0 if before.shape[1] > 1 else float(before.std())
+    return {name: min(change / unit, 1.0) if unit > 0 else 0.0 for name, change in found.items()}

@@ -83,12 +83,12 @@ def _check_direction(rows: pd.DataFrame, use_case: UseCase, source: str) -> Rule
 
 def _check_copies(rows: pd.DataFrame, use_case: UseCase, source: str) -> RuleResult:
     name = f"label_copy_{source}"
-    if not use_case.target.classes:
-        return undecidable(name, "numbers are looked at by the leakage check", n=len(rows))
     counts = rows["label"].value_counts()
-    if len(counts) < 2 or counts.min() < ROWS_OF_A_CLASS:
+    rarest = counts.min() if use_case.target.classes else len(rows)
+    if len(counts) < 2 or rarest < ROWS_OF_A_CLASS:
         return undecidable(name, f"fewer than {ROWS_OF_A_CLASS} rows of a class", n=len(rows))
-    copies = [told for told, values in _columns(rows, use_case) if _names(values, rows["label"])]
+    same = _names if use_case.target.classes else _equals
+    copies = [told for told, values in _columns(rows, use_case) if same(values, rows["label"])]
     return RuleResult(
         name=name,
         value=len(copies),
@@ -100,8 +100,9 @@ def _check_copies(rows: pd.DataFrame, use_case: UseCase, source: str) -> RuleRes
 
 
 def _columns(rows: pd.DataFrame, use_case: UseCase) -> list[tuple[str, pd.Series]]:
-    """Features of few values, as they are in the row and as they were ``target.horizon`` earlier."""
+    """Features of few values, or numbers, as they are in the row and as they were ``target.horizon`` earlier."""
     few = [name for name in use_case.features if 2 <= rows[name].nunique() <= VALUES]
+    few = few if use_case.target.classes else list(use_case.numbers)
     found = [(f"{name} of the same row", rows[name]) for name in few]
     back: timedelta = use_case.target.horizon
     if back:
@@ -118,6 +119,15 @@ def _names(values: pd.Series, label: pd.Series) -> bool:
         return False
     wrong = table.to_numpy().sum() - table.to_numpy().max(axis=1).sum()
     return bool(wrong <= ERRORS * table.to_numpy().sum())
+
+
+def _equals(values: pd.Series, label: pd.Series) -> bool:
+    """Whether a number is the label, but for a few rows."""
+    known = values.notna()
+    if known.sum() < ROWS_OF_A_CLASS:
+        return False
+    wrong = values[known].to_numpy(dtype=np.float64) != label[known].to_numpy(dtype=np.float64)
+    return bool(wrong.mean() <= ERRORS)
 
 
 def _as_labels(values: pd.Series, use_case: UseCase) -> pd.Series:

@@ -77,11 +77,55 @@ def brier_rows(labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any]
     return squares
 
 
+def squared_error_rows(labels: Any, answers: NDArray[Any], names: Sequence[str] = ("value",)) -> Floats:
+    """Squared distance of the answer from the truth, ``[0, inf)``, in the target's unit squared.
+
+    Parameters
+    ----------
+    labels
+        Numbers, of shape ``(n_samples,)``.
+    answers
+        Of shape ``(n_samples, 1)``.
+
+    Raises
+    ------
+    DataError
+        A truth or an answer is not a finite number, or the shapes do not fit.
+
+    Examples
+    --------
+    >>> squared_error_rows([1.0, 2.0], np.array([[1.5], [2.0]])).tolist()
+    [0.25, 0.0]
+    """
+    found: Floats = _errors(labels, answers, names) ** 2
+    return found
+
+
+def absolute_error_rows(labels: Any, answers: NDArray[Any], names: Sequence[str] = ("value",)) -> Floats:
+    """Distance of the answer from the truth, ``[0, inf)``, in the target's unit; else as the squared error."""
+    found: Floats = np.abs(_errors(labels, answers, names))
+    return found
+
+
 #: By the name that a use case file gives in ``gate.metric``.
 LOSSES: dict[str, Callable[[Sequence[str] | NDArray[Any], NDArray[Any], Sequence[str]], Floats]] = {
     "log_loss": log_loss_rows,
     "brier": brier_rows,
+    "squared_error": squared_error_rows,
+    "absolute_error": absolute_error_rows,
 }
+
+
+def _errors(labels: Any, answers: NDArray[Any], names: Sequence[str]) -> Floats:
+    wanted = (len(labels), len(names))
+    if answers.shape != wanted:
+        raise DataError("answers have another shape", got=str(answers.shape), allowed=str(wanted))
+    truth, told = np.asarray(labels, dtype=np.float64), answers[:, 0].astype(np.float64)
+    broken = np.flatnonzero(~(np.isfinite(truth) & np.isfinite(told)))
+    if len(broken):
+        raise DataError("a truth or an answer is not a finite number", where=f"row {broken[0]}")
+    errors: Floats = told - truth
+    return errors
 
 
 def _truth(

@@ -15,7 +15,7 @@ from ml.training.convert import convert_pipeline
 from ml.training.fit import check_frame, fit_pipeline
 from ml.training.golden import choose_golden_rows
 from ml.training.graph import MODEL, PACKAGE, load_graph
-from ml.training.parity import TOLERANCE, measure_parity, probe_rows
+from ml.training.parity import measure_parity, probe_rows, tolerance_of
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
 
@@ -59,7 +59,8 @@ def package(
     content = convert_pipeline(pipeline, use_case)
     graph = load_graph(content, numbers=use_case.numbers, categories=use_case.categories)
     probes = probe_rows(pipeline, holdout, use_case)
-    parity = measure_parity(pipeline, graph, probes, allowed_flips=use_case.gate.parity_flips)
+    allowed, tolerance = use_case.gate.parity_flips, tolerance_of(trained["label"], use_case)
+    parity = measure_parity(pipeline, graph, probes, allowed_flips=allowed, tolerance=tolerance)
     packaged = Package(
         use_case=use_case.name,
         use_case_hash=use_case.hash,
@@ -67,9 +68,9 @@ def package(
         size_bytes=len(content),
         numbers=use_case.numbers,
         categories=use_case.categories,
-        classes=use_case.target.class_names,
+        classes=use_case.answers,
         golden_rows=choose_golden_rows(graph, pd.concat([trained, holdout], ignore_index=True), use_case),
-        tolerance=TOLERANCE,
+        tolerance=tolerance,
         libraries={library: version(library) for library in _LIBRARIES},
     )
     write_atomically(folder / MODEL, content)

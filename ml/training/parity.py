@@ -31,11 +31,21 @@ def probe_rows(pipeline: Pipeline, frame: pd.DataFrame, use_case: UseCase) -> pd
     return pd.concat([rows for rows in (frame, gaps, edges) if len(rows)], ignore_index=True)
 
 
-def measure_parity(pipeline: Pipeline, graph: Graph, frame: pd.DataFrame, *, allowed_flips: int) -> Parity:
+def tolerance_of(labels: pd.Series, use_case: UseCase) -> float:
+    """Largest difference of an answer that is rounding; of a regression in the target's unit, by its spread."""
+    if not use_case.regression:
+        return TOLERANCE
+    return TOLERANCE * max(float(labels.astype(np.float64).std()), float(np.finfo(np.float32).tiny))
+
+
+def measure_parity(
+    pipeline: Pipeline, graph: Graph, frame: pd.DataFrame, *, allowed_flips: int, tolerance: float = TOLERANCE
+) -> Parity:
     """Agreement of a graph with a fitted pipeline on the same rows.
 
     A flip is a row for which the graph names another class; where scikit-learn's two best classes are tied there is
-    no decision to flip. More flips than allowed fail, and so does a probability that differs by more than rounding.
+    no decision to flip. Of a regression it is a number that differs by more than the tolerance. More flips than
+    allowed fail, and so does a probability that differs by more than rounding.
 
     Raises
     ------
@@ -44,6 +54,8 @@ def measure_parity(pipeline: Pipeline, graph: Graph, frame: pd.DataFrame, *, all
     """
     if frame.empty:
         raise DataError("parity needs rows", got="0 rows", allowed="at least one")
+    if not hasattr(pipeline, "predict_proba"):
+        return _compare_numbers(pipeline, graph, frame, allowed_flips=allowed_flips, tolerance=tolerance)
     expected = pipeline.predict_proba(feature_table(frame, graph.numbers, graph.categories))
     labels, answered = graph.answer(frame)
     if answered.shape != expected.shape or not np.isfinite(answered).all():
@@ -59,4 +71,22 @@ def measure_parity(pipeline: Pipeline, graph: Graph, frame: pd.DataFrame, *, all
         allowed_flips=allowed_flips,
         largest_difference=difference,
         verdict=Verdict.PASS if holds else Verdict.FAIL,
+    )
+
+
+def _compare_numbers(
+    pipeline: Pipeline, graph: Graph, frame: pd.DataFrame, *, allowed_flips: int, tolerance: float
+) -> Parity:
+    expected = pipeline.predict(feature_table(frame, graph.numbers, graph.categories))
+    _, answered = graph.answer(frame)
+    if answered.shape != (len(frame), 1) or not np.isfinite(answered).all():
+        raise DataError("the graph gives no such numbers", got=str(answered.shape), allowed=str((len(frame), 1)))
+    apart = np.abs(answered[:, 0] - expected)
+    flips = int((apart > tolerance).sum())
+    return Parity(
+        n=len(frame),
+        flips=flips,
+        allowed_flips=allowed_flips,
+        largest_difference=float(apart.max()),
+        verdict=Verdict.PASS if flips <= allowed_flips else Verdict.FAIL,
     )

@@ -20,8 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from ml.errors import PerennialError
 from ml.training.block_interval import mean_over_blocks
-from ml.training.cross_fit import answer_of
-from ml.training.fit import fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.training.loss import log_loss_rows
 from ml.use_case import UseCase
 from ml.use_case.schema import Candidate

@@ -75,7 +75,8 @@ def _made_up_rows(use_case: UseCase) -> pd.DataFrame:
     rng = np.random.default_rng(use_case.training.seed)
     columns = {name: _made_up(feature, rng) for name, feature in use_case.features.items()}
     classes = use_case.target.class_names
-    return pd.DataFrame(columns | {"label": [classes[i % len(classes)] for i in range(ROWS)]})
+    labels = rng.normal(size=ROWS) if use_case.regression else [classes[i % len(classes)] for i in range(ROWS)]
+    return pd.DataFrame(columns | {"label": labels})
 
 
 def _made_up(feature: Feature, rng: np.random.Generator) -> pd.Series:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml.training.class_names import is_label
 from ml.use_case import Feature, UseCase
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -15,7 +16,7 @@ def screen_rows(frame: pd.DataFrame, use_case: UseCase) -> list[str]:
     """Why each row may not be trained on; empty where it may.
 
     A value is out of its range or beyond float32, missing where it may not be, or an unknown category; or the label
-    is no class.
+    is no class, or no number.
 
     Parameters
     ----------
@@ -28,9 +29,16 @@ def screen_rows(frame: pd.DataFrame, use_case: UseCase) -> list[str]:
             for row in np.flatnonzero(wrong):
                 value = frame[name].iloc[row]
                 reasons[row].append(f"{name}: {'' if pd.isna(value) else f'{value} '}{text}")
-    for row in np.flatnonzero(~frame["label"].isin(use_case.target.class_names).to_numpy()):
-        reasons[row].append(f"{use_case.target.column}: is no class of {', '.join(use_case.target.class_names)}")
+    for row in np.flatnonzero(~is_label(frame["label"], use_case)):
+        reasons[row].append(f"{use_case.target.column}: {_allowed_label(use_case)}")
     return ["; ".join(found) for found in reasons]
+
+
+def _allowed_label(use_case: UseCase) -> str:
+    if not use_case.regression:
+        return f"is no class of {', '.join(use_case.target.class_names)}"
+    lowest, highest = use_case.target.range or (-np.inf, np.inf)
+    return f"is no finite number within {lowest:g} .. {highest:g}"
 
 
 def _judge(values: pd.Series, feature: Feature) -> list[tuple[NDArray[np.bool_], str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
-from ml.training.class_names import name_classes
+from ml.training.class_names import read_labels
 from ml.use_case import UseCase, check_source
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", "nat"})
@@ -24,7 +24,7 @@ def read_source(use_case: UseCase, home: Path) -> tuple[pd.DataFrame, list[str]]
     -------
     rows : pandas.DataFrame
         ``id``, ``event_time`` (UTC), the features (numbers and booleans as float64, categories as text, missing ones
-        NaN and None) and ``label`` (class name, None where the value is no class).
+        NaN and None) and ``label`` (class name or number, missing where the value is none).
     unread : list of str
         Per row; empty where everything could be read.
 
@@ -44,7 +44,7 @@ def read_source(use_case: UseCase, home: Path) -> tuple[pd.DataFrame, list[str]]
         columns[name], wrong = _booleans(raw[name]) if feature.type == "boolean" else _numbers(raw[name])
         for row in np.flatnonzero(wrong):
             unread[row] += f"{'; ' if unread[row] else ''}{name}: {raw[name].iloc[row]!r} is no {feature.type}"
-    columns["label"] = pd.Series(name_classes(raw[use_case.target.column], use_case.target), dtype=object)
+    columns["label"] = read_labels(raw[use_case.target.column].tolist(), use_case)
     return pd.DataFrame(columns), unread
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ml.records.decision import CandidateResult, TrainingSet
 from ml.training.block_interval import mean_over_blocks
-from ml.training.cross_fit import answer_of
-from ml.training.fit import check_frame, fit_pipeline
+from ml.training.fit import answer_of, check_frame, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
 from ml.training.tune import Tuned, tune, with_calibration, with_parameters
@@ -79,7 +78,7 @@ def try_candidate(use_case: UseCase, name: str, fit: pd.DataFrame, validation: p
 def _losses(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> tuple[Floats, str]:
     pipeline, remarks = fit_pipeline(use_case, name, fit)
     told = answer_of(pipeline, use_case)(validation)
-    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.target.class_names)
+    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.answers)
     return losses, remarks
 
 

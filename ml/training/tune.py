@@ -13,8 +13,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from ml.errors import PerennialError
 from ml.records.decision import CandidateResult
-from ml.training.cross_fit import answer_of
-from ml.training.fit import fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.time_folds import time_folds
 from ml.use_case import UseCase
@@ -118,5 +117,5 @@ def _cross_loss(use_case: UseCase, name: str, rows: pd.DataFrame, folds: Any) ->
             return None
         told = answer_of(pipeline, use_case)(rows.iloc[asked])
         labels = rows["label"].iloc[asked].to_numpy()
-        losses.append(LOSSES[use_case.gate.metric](labels, told, use_case.target.class_names))
+        losses.append(LOSSES[use_case.gate.metric](labels, told, use_case.answers))
     return float(np.concatenate(losses).mean())

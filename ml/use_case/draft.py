@@ -129,12 +129,23 @@ def _is_time(column: pd.Series) -> bool:
 
 def _guess_target(rows: pd.DataFrame, data: Path) -> str:
     fitting = [str(name) for name in rows.columns if 2 <= rows[name].nunique() <= _MOST_CLASSES]
+    numbers = [str(name) for name in rows.columns if _TARGET_NAMES.search(str(name)) and _is_number(rows[name])]
+    if numbers and not any(_TARGET_NAMES.search(name) for name in fitting):
+        return numbers[-1]
     if not fitting:
         raise DataError(
             f"no column has 2 to {_MOST_CLASSES} values, as a target has", where=str(data), allowed="--target COLUMN"
         )
     named = [name for name in fitting if _TARGET_NAMES.search(name)]
     return (named or fitting)[-1]
+
+
+def _is_number(labels: pd.Series) -> bool:
+    """Whether a column is to be predicted as a number: numbers, and too many of them for classes."""
+    import pandas as pd
+
+    known = labels.dropna()
+    return known.nunique() > _MOST_CLASSES and bool(pd.to_numeric(known, errors="coerce").notna().all())
 
 
 def _guess_entities(rows: pd.DataFrame, time: str, label: str) -> tuple[str, ...]:
@@ -207,9 +218,7 @@ def _round(value: float, how: str) -> str:
 
 
 def _render(name: str, history: str, columns: _Columns, labels: pd.Series) -> str:
-    counts = labels.dropna().value_counts()
-    classes = "\n".join(f"    {_quote(value)}: {_quote(value)}" for value in sorted(counts.index))
-    task = "binary" if len(counts) == 2 else "multiclass"
+    task, target = _render_target(labels)
     lines = "\n".join(f"  {_quote(column)}: {text}" for column, text in columns.features.items())
     notes = "".join(f"  # {note}\n" for note in columns.left_out)
     return f"""\
@@ -218,7 +227,7 @@ name: {name}
 description: ""            # what is predicted, in one sentence
 owner: ""                  # who is told about drift
 goal: ""                   # the business metric and its target
-task: {task}_classification
+task: {task}
 time_column: {_quote(columns.time)}      # when the row happened; without a zone it is UTC
 entity_columns: {json.dumps(list(columns.entities), ensure_ascii=False)}     # what tells rows of one time apart
 
@@ -229,9 +238,7 @@ features:
 {notes}
 target:
   column: {_quote(str(labels.name))}
-  classes:                 # value in the data: name of the class
-{classes}
-  positive: {_quote(str(counts.index[-1]))}     # the class that the goal speaks of; drafted as the rarest
+{target}
   horizon: 0s              # from the row's time to the predicted moment
   maturity: 0s             # from the row's time until the truth is known
 
@@ -254,6 +261,19 @@ retraining:
 
 # Everything else has defaults: `perennial use-case show {name}` prints them.
 """
+
+
+def _render_target(labels: pd.Series) -> tuple[str, str]:
+    """Task, and the lines about what is predicted."""
+    if _is_number(labels):
+        return "regression", '  unit: ""                 # of the number, for people'
+    counts = labels.dropna().value_counts()
+    classes = "\n".join(f"    {_quote(value)}: {_quote(value)}" for value in sorted(counts.index))
+    lines = f"""\
+  classes:                 # value in the data: name of the class
+{classes}
+  positive: {_quote(str(counts.index[-1]))}     # the class that the goal speaks of; drafted as the rarest"""
+    return f"{'binary' if len(counts) == 2 else 'multiclass'}_classification", lines
 
 
 def _quote(text: str) -> str:

@@ -86,11 +86,15 @@ class Feature(_Section):
 
 
 class Target(_Section):
-    """The column to predict, its classes, and how late its truth is known."""
+    """The column to predict, its classes or its unit, and how late its truth is known."""
 
     column: str
-    classes: dict[str, str] = Field(description="value in the data: name of the class", min_length=2)
+    classes: dict[str, str] = Field(
+        default_factory=dict, description="value in the data: name of the class; none for a regression"
+    )
     positive: str | None = Field(default=None, description="for people: name of the class that the goal speaks of")
+    unit: str = Field(default="", description="of a number that is to be predicted, for people and reports")
+    range: tuple[float, float] | None = Field(default=None, description="lowest and highest number that is a truth")
     horizon: Duration = Field(default=parse_duration("0s"), description="from event time to the predicted moment")
     maturity: Duration = Field(default=parse_duration("0s"), description="from event time until the truth is known")
 
@@ -100,7 +104,10 @@ class Target(_Section):
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ, got {list(names)}")
         if self.positive is not None and self.positive not in names:
-            raise ValueError(f"positive must be one of {list(names)}, got {self.positive!r}")
+            allowed = f"one of {list(names)}" if names else "left out where there are no classes"
+            raise ValueError(f"positive must be {allowed}, got {self.positive!r}")
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError(f"range must be [lowest, highest], got {list(self.range)}")
         return self
 
     @property
@@ -115,7 +122,9 @@ class Baselines(_Section):
     persistence: str | None = Field(
         default=None, description="column whose present value, read by target.classes, is the forecast"
     )
-    majority: bool = True
+    majority: bool = Field(
+        default=True, description="the same forecast for every row: shares of the classes, mean or median of a number"
+    )
 
 
 class History(_Section):
@@ -269,7 +278,9 @@ class Retraining(_Section):
 class Gate(_Section):
     """What a challenger must show."""
 
-    metric: Literal["log_loss", "brier"] = "log_loss"
+    metric: Literal["log_loss", "brier", "squared_error", "absolute_error"] = Field(
+        default="log_loss", description="the latter two for a regression, whose default is squared_error"
+    )
     level: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of the paired test")
     margin: float = Field(default=0.0, ge=0, description="smallest improvement of the metric that counts")
     block: Duration = Field(default=parse_duration("1d"), description="rows of one block count as one draw")
@@ -298,7 +309,7 @@ class UseCase(_Section):
     description: str = ""
     owner: str = ""
     goal: str = ""
-    task: Literal["binary_classification", "multiclass_classification"]
+    task: Literal["binary_classification", "multiclass_classification", "regression"]
     time_column: str
     entity_columns: tuple[str, ...] = ()
     features: dict[str, Feature] = Field(min_length=1)
@@ -309,6 +320,20 @@ class UseCase(_Section):
     retraining: Retraining = Retraining()
     gate: Gate = Gate()
     serving: Serving = Serving()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_what_a_regression_leaves_out(cls, content: Any) -> Any:
+        """Defaults that differ from those of a classification."""
+        if not isinstance(content, dict) or content.get("task") != "regression":
+            return content
+        gate, training = content.get("gate", {}), content.get("training")
+        if isinstance(gate, dict):
+            content = content | {"gate": {"metric": "squared_error"} | gate}
+        if isinstance(training, dict) and "candidates" not in training:
+            names = ("ridge", "random_forest", "gradient_boosting")
+            content = content | {"training": training | {"candidates": {name: {"estimator": name} for name in names}}}
+        return content
 
     @field_validator("features")
     @classmethod
@@ -322,8 +347,6 @@ class UseCase(_Section):
     def _sections_agree(self) -> Self:
         if self.target.column in self.features:
             raise ValueError(f"target.column {self.target.column!r} must not be a feature")
-        if self.task == "binary_classification" and len(self.target.classes) != 2:
-            raise ValueError(f"task binary_classification has 2 classes, target.classes has {len(self.target.classes)}")
         if self.training.validation <= self.target.horizon:
             raise ValueError("training.validation must be longer than target.horizon, the gap that is left out of it")
         if "pca_reconstruction" in self.monitoring.multivariate and len(self.numbers) < 2:
@@ -332,11 +355,42 @@ class UseCase(_Section):
             )
         if "domain_classifier" in self.monitoring.multivariate and len(self.features) < 2:
             raise ValueError("monitoring.multivariate domain_classifier needs 2 features, got 1")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_the_columns_and_the_task(self) -> Self:
         group = self.training.tuning.group
         if group is not None and group not in {*self.features, *self.entity_columns}:
             raise ValueError(f"training.tuning.group must be one of features or entity_columns, got {group!r}")
-        if self.baselines.persistence is not None and self.baselines.persistence not in self.features:
-            raise ValueError(f"baselines.persistence must be one of features, got {self.baselines.persistence!r}")
+        if self.regression and (self.training.calibration, self.training.imbalance) != ("none", "none"):
+            raise ValueError("training.calibration and training.imbalance are for classes, not for task regression")
+        return self
+
+    @model_validator(mode="after")
+    def _the_task_fits_target_and_metric(self) -> Self:
+        classes = len(self.target.classes)
+        if self.task == "binary_classification" and classes != 2:
+            raise ValueError(f"task binary_classification needs 2 target.classes, got {classes or 'none'}")
+        if self.task == "multiclass_classification" and classes < 2:
+            raise ValueError(f"task multiclass_classification needs 2 target.classes or more, got {classes or 'none'}")
+        if self.regression and classes:
+            raise ValueError(f"task regression has no target.classes, got {classes}")
+        allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier")
+        if self.gate.metric not in allowed:
+            raise ValueError(f"gate.metric of task {self.task} is {' or '.join(allowed)}, got {self.gate.metric}")
+        if not self.regression and (self.target.range is not None or self.target.unit):
+            raise ValueError("target.range and target.unit belong to task regression")
+        return self
+
+    @model_validator(mode="after")
+    def _persistence_forecasts_the_target(self) -> Self:
+        column = self.baselines.persistence
+        if column is not None and column not in self.features:
+            raise ValueError(f"baselines.persistence must be one of features, got {column!r}")
+        if self.regression and column is not None and self.features[column].type != "number":
+            raise ValueError(
+                f"baselines.persistence of a regression must be a number, got a {self.features[column].type}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -350,6 +404,16 @@ class UseCase(_Section):
                     f"calendar), got {name!r}"
                 )
         return self
+
+    @property
+    def regression(self) -> bool:
+        """Whether a number is predicted and not a class."""
+        return self.task == "regression"
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What a model answers with, in the order of its columns: a probability for each class, or one number."""
+        return ("value",) if self.regression else self.target.class_names
 
     @property
     def numbers(self) -> tuple[str, ...]:

@@ -176,6 +176,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
             window=window,
             earlier=_decisions(bench, before=window.end),
             challenger=None if rejected is None or challenger is None else (rejected.watermark, challenger),
+            errors=bench.registry.reference(champion).errors if bench.use_case.regression else None,
         )
 
 
@@ -213,8 +214,8 @@ def _decisions(bench: Workbench, *, before: datetime) -> list[Any]:
     """Decisions about earlier windows, newest first."""
     from ml.records.decision import MonitorDecision
 
-    stored = bench.control.history(bench.use_case.name, "monitor", limit=60)
-    return [MonitorDecision.model_validate_json(found.payload) for found in stored if found.as_of < before]
+    stored = bench.control.history(bench.use_case.name, "monitor", limit=60, before=before)
+    return [MonitorDecision.model_validate_json(found.payload) for found in stored]
 
 
 def _recorded_decision(name: str, context: dict[str, Any]) -> Any:

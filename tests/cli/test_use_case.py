@@ -53,6 +53,24 @@ def test_a_draft_is_a_use_case_file_that_loads(perennial, home, orders):
     assert shown["features"]["payment"]["values"] == ["card", "cash", "invoice"]
 
 
+@pytest.mark.parametrize("options", [("--target", "price"), ()])
+def test_a_number_with_many_values_is_drafted_as_a_regression(perennial, home, orders, options):
+    """Named as the target, or guessed by its name; the file loads and every candidate can be trained."""
+    if not options:
+        rows = pd.read_csv(orders).rename(columns={"price": "next_price"}).drop(columns="returned")
+        rows.to_csv(orders, index=False)
+
+    told = json.loads(perennial("use-case", "new", str(orders), *options, "--json").out)
+
+    assert told["errors"] == []
+    shown = json.loads(perennial("use-case", "show", "orders_2024", "--json").out)
+    assert shown["task"] == "regression"
+    assert shown["target"]["column"].endswith("price")
+    assert shown["target"]["classes"] == {}
+    assert shown["gate"]["metric"] == "squared_error"
+    assert perennial("use-case", "check", "orders_2024").code == 0
+
+
 def test_a_draft_never_overwrites(perennial, home, orders):
     """The second call is exit code 2, and the author's file is as it was."""
     assert perennial("use-case", "new", str(orders)).code == 0

@@ -51,6 +51,42 @@ BACKWARDS = VAR / "backwards.csv"
     ),
     encoding="utf-8",
 )
+_TEMPERATURE = """name: harbour_temperature
+task: regression
+time_column: Timestamp
+entity_columns: [Station]
+features:
+  Temperature_C: {{type: number, range: [-60, 60], nullable: true}}
+  Humidity: {{type: number, range: [0, 1], nullable: true}}
+  Wind_speed_kmph: {{type: number, range: [0, 250], nullable: true}}
+  Pressure_millibars: {{type: number, range: [850, 1100], nullable: true}}
+  Station: {{type: category, values: [EWR, JFK, LGA]}}
+target: {{column: Future_temperature_C, unit: °C, range: [-60, 60], horizon: 1h, maturity: 1h}}
+baselines: {{persistence: Temperature_C}}
+training:
+  history: {{file: {file}, until: 2013-03-01}}
+  candidates:
+    ridge: {{estimator: ridge}}
+    trees: {{estimator: hist_gradient_boosting}}
+monitoring: {{schedule: "0 0 * * 5", attribution: true}}
+retraining: {{horizon: 28d, cost_of_retraining: 1}}
+"""
+
+
+def _forecast_temperature() -> None:
+    """A use case that predicts a number: the temperature of the next hour at the same station."""
+    import pandas as pd
+
+    rows = pd.read_csv(ROOT / "data" / "ny_harbour_weather_2013.csv", parse_dates=["Timestamp"])
+    later = rows[["Timestamp", "Station", "Temperature_C"]].rename(columns={"Temperature_C": "Future_temperature_C"})
+    later["Timestamp"] -= pd.Timedelta(hours=1)
+    joined = rows.merge(later, on=["Timestamp", "Station"]).dropna(subset=["Future_temperature_C"])
+    joined.to_csv(VAR / "temperature.csv", index=False)
+    text = _TEMPERATURE.format(file=VAR / "temperature.csv")
+    (USE_CASES / "harbour_temperature.yaml").write_text(text, encoding="utf-8")
+
+
+_forecast_temperature()
 os.environ.update(
     PERENNIAL_VAR=str(VAR),
     PERENNIAL_USE_CASES=str(USE_CASES),

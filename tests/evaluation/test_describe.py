@@ -14,8 +14,7 @@ from ml.drift.calibrate import rule_of
 from ml.drift.detect import check_drift
 from ml.drift.profile import build_profile, kinds_in
 from ml.evaluation.describe import describe_training
-from ml.training.cross_fit import answer_of
-from ml.training.fit import fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.use_case import UseCase
 
 

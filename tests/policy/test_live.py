@@ -81,7 +81,7 @@ def test_rows_that_cannot_be_judged_are_left_out_and_counted(use_case):
     found = realised_loss(rows, use_case)
 
     assert (found.n, found.value) == (1, pytest.approx(-math.log(0.8)))
-    assert "2 rows without usable probabilities or class are left out" in found.detail
+    assert "2 rows without usable answer or truth are left out" in found.detail
     assert realised_loss(rows.iloc[1:], use_case).value is None
 
 
@@ -183,7 +183,7 @@ def test_answers_without_probabilities_expect_nothing_and_are_counted(use_case):
     found = estimated_loss(served([0.8, math.nan], ["late", "late"]), use_case)
 
     assert found.n == 1
-    assert "1 rows without usable probabilities or class are left out" in found.detail
+    assert "1 rows without usable answer or truth are left out" in found.detail
     assert estimated_loss(served([], []), use_case).value is None
     with pytest.raises(DataError, match="where: p_1"):
         estimated_loss(served([0.5], ["late"]).drop(columns="p_1"), use_case)

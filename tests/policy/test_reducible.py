@@ -14,7 +14,8 @@ from scipy import optimize, special, stats
 
 from ml.errors import DataError
 from ml.policy import reducible
-from ml.policy.reducible import RIDGE, fit_correction, learning_curve, more_rows_needed, reducible_loss
+from ml.policy.correction import RIDGE, fit_correction
+from ml.policy.reducible import learning_curve, more_rows_needed, reducible_loss
 from ml.records.measure import Estimate
 from ml.use_case import UseCase
 

@@ -18,8 +18,7 @@ from ml.records.measure import Window
 from ml.simulation.backtest import _check, _Story
 from ml.simulation.virtual_stages import VirtualModel, train_virtually
 from ml.training.assemble import cut_rows
-from ml.training.cross_fit import answer_of
-from ml.training.fit import fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
 

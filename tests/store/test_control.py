@@ -92,6 +92,16 @@ def test_history_is_newest_first_and_limited(store):
     assert [found.key for found in store.history("ferry", limit=2)] == ["g", "3"]
 
 
+def test_an_old_window_is_told_of_what_came_before_it(store):
+    """However much has been recorded since: the limit counts from that moment back."""
+    for i in range(10):
+        write(store, f"{i}", as_of=NOW + i * MINUTE)
+
+    found = store.history("ferry", "monitor", limit=2, before=NOW + 4 * MINUTE)
+
+    assert [record.key for record in found] == ["3", "2"]
+
+
 def test_one_holder_at_a_time_has_a_lease(store):
     """The second asker is refused until the first gives it back."""
     acquire = partial(store.acquire_lease, "retrain/ferry", now=NOW, ttl=MINUTE)

@@ -23,7 +23,7 @@ import pytest
             b'{"id": "a", "event_time": null, "model_version": 1, "code": 201, "features": {"a": ' + b"[" * 9000,
             "recursion",
         ),
-        ("label", b'{"id": "a"}', "missing required field `class`"),
+        ("label", b'{"id": "a"}', "class must be one of"),
         ("label", b'{"id": "a", "class": "rainy"}', "class must be one of"),
         ("label", b'{"id": "a", "class": "late", "known_at": "soon"}', "known_at must be"),
         ("gossip", b"{}", "kind must be request or label"),

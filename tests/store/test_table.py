@@ -178,6 +178,18 @@ def test_a_locked_table_is_not_compacted_and_nobody_waits(table):
     assert table.compact() == SMALL_FILES
 
 
+def test_what_was_merged_is_on_disk_before_anything_relies_on_it(table, monkeypatch):
+    """Its rows have left the outbox long ago; what the system call was asked for is counted."""
+    for i in range(SMALL_FILES):
+        table.append_once(rows(i + 1), app_id="x")
+    flushed = []
+    monkeypatch.setattr(table_module, "flush_commit", lambda path, version: flushed.append(version))
+    before = table.open().version()
+
+    assert table.compact() == SMALL_FILES
+    assert flushed == [before + 1]
+
+
 def test_an_absent_table_has_no_rows(table):
     """Before the first ingest there is nothing, and reading says so with the right columns."""
     assert table.read(["seq", "month"]).schema == SCHEMA

@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from ml.errors import UseCaseError
-from ml.training.candidates import BUILT_IN, build_candidate
+from ml.training.candidates import CLASSIFIERS, build_candidate
 from ml.training.inputs import feature_table
 from ml.training.rehearse import check_candidates
 
@@ -32,7 +32,7 @@ def test_the_files_parameters_win_over_ours(make_use_case):
     assert own.random_state == 1
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN, PATH])
+@pytest.mark.parametrize("name", [*CLASSIFIERS, PATH])
 def test_the_same_seed_gives_the_same_model(make_use_case, make_rows, name):
     """Two fits of one candidate give the same probabilities, to the bit."""
     use_case = with_candidates(make_use_case, one={"estimator": name})
@@ -60,7 +60,7 @@ def test_classes_are_in_the_order_of_their_names(make_use_case, make_rows):
 def test_all_built_ins_survive_a_rehearsal_on_any_kind_of_features(make_use_case, features):
     """Numbers only, categories only, one column: fitted, converted and run without a warning of ours."""
     use_case = make_use_case(
-        features, training={"history": {"file": "f.csv"}, "candidates": {k: {"estimator": k} for k in BUILT_IN}}
+        features, training={"history": {"file": "f.csv"}, "candidates": {k: {"estimator": k} for k in CLASSIFIERS}}
     )
 
     check_candidates(use_case)

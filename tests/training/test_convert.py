@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.errors import DataError
-from ml.training.candidates import BUILT_IN
+from ml.training.candidates import CLASSIFIERS
 from ml.training.convert import convert_pipeline, floor_to_float32
 from ml.training.fit import fit_pipeline
 from ml.training.graph import load_graph
@@ -43,7 +43,7 @@ def fitted(make_use_case, rows, features, classes, estimator):
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("estimator", BUILT_IN)
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
 def test_every_built_in_answers_as_scikit_learn_does(make_use_case, make_rows, estimator, shape, classes):
     """On unseen rows, with single values missing, with an unknown category, and at the splits of its trees."""
     rows = make_rows(500, classes=classes)
@@ -66,7 +66,7 @@ def test_every_built_in_answers_as_scikit_learn_does(make_use_case, make_rows, e
         (SHAPES["categories only"], {"categories": (8, 2)}),
     ],
 )
-@pytest.mark.parametrize("estimator", BUILT_IN)
+@pytest.mark.parametrize("estimator", CLASSIFIERS)
 def test_inputs_and_outputs_are_as_promised(make_use_case, make_rows, estimator, features, inputs):
     """Element types of ONNX: 1 is float32, 8 is text; any number of rows; no ZipMap, nothing else."""
     *_, content, _ = fitted(make_use_case, make_rows(200), features, 2, estimator)
@@ -101,7 +101,7 @@ print(json.dumps(digests))
 def test_two_processes_write_the_same_bytes(tmp_path, make_use_case, make_rows):
     """Every built-in, in processes that hash texts differently."""
     use_case = make_use_case(
-        training={"history": {"file": "f.csv"}, "candidates": {name: {"estimator": name} for name in BUILT_IN}}
+        training={"history": {"file": "f.csv"}, "candidates": {name: {"estimator": name} for name in CLASSIFIERS}}
     )
     make_rows(300).to_pickle(tmp_path / "rows.pkl")
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "rows.pkl"), use_case.model_dump_json()]
@@ -111,7 +111,7 @@ def test_two_processes_write_the_same_bytes(tmp_path, make_use_case, make_rows):
     )
 
     assert first == second
-    assert len(set(first.values())) == len(BUILT_IN)
+    assert len(set(first.values())) == len(CLASSIFIERS)
 
 
 @given(

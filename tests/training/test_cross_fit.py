@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.training.cross_fit import answer_of, cross_fit
-from ml.training.fit import fit_pipeline
+from ml.training.cross_fit import cross_fit
+from ml.training.fit import answer_of, fit_pipeline
 
 
 @pytest.fixture

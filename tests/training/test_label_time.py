@@ -9,6 +9,7 @@ import pytest
 from ml.records.measure import Verdict
 from ml.settings import PROJECT
 from ml.training.label_time import check_label_time, follow_future
+from ml.training.leakage import check_leakage
 from ml.use_case import load
 
 HOUR = pd.Timedelta(hours=1)
@@ -110,3 +111,23 @@ def test_a_horizon_that_the_data_has_no_rows_for_is_undecidable(harbour, winter)
     found = follow_future(winter, harbour.model_copy(update={"target": target}))
 
     assert (found.value, found.n) == (None, 0)
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(1, Verdict.PASS), (0, Verdict.FAIL), (-1, Verdict.FAIL)])
+def test_a_number_is_told_from_its_past_as_well(harbour, winter, hours, expected):
+    """The temperature of the next hour passes, strong as persistence is; that of now or an hour ago is a copy."""
+    content = harbour.model_dump() | {"task": "regression"}
+    content["target"] |= {"classes": {}, "positive": None}
+    content["baselines"] |= {"persistence": "Temperature_C"}
+    content["features"] |= {"station": {"type": "category"}}
+    content["gate"] |= {"metric": "squared_error"}
+    use_case = type(harbour).model_validate(content)
+    warmth = winter[["station", "event_time", "Temperature_C"]].assign(event_time=winter["event_time"] - hours * HOUR)
+    rows = winter.drop(columns="label").merge(
+        warmth.rename(columns={"Temperature_C": "label"}), on=["station", "event_time"], how="inner"
+    )
+
+    found = verdicts(rows.dropna(subset=["label", "Temperature_C"]), use_case)
+
+    assert found == [expected, expected]
+    assert check_leakage(rows, use_case).verdict is Verdict.UNDECIDABLE

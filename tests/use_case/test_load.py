@@ -84,7 +84,7 @@ def test_a_short_file_works_and_the_rest_has_defaults(tmp_path):
         ("features.p_0", {"type": "number"}, "features", "p_0 is the name of a column that the lake adds"),
         ("target.positive", "rainy", "target", "positive must be one of ['on time', 'late'], got 'rainy'"),
         ("target.classes", {"0": "a", "1": "a"}, "target", "class names must differ, got ['a', 'a']"),
-        ("target.classes", {"0": "a", "1": "b", "2": "c"}, "", "has 2 classes, target.classes has 3"),
+        ("target.classes", {"0": "a", "1": "b", "2": "c"}, "", "needs 2 target.classes, got 3"),
         ("target.column", "wind", "", "target.column 'wind' must not be a feature"),
         ("baselines.persistence", "rain", "", "baselines.persistence must be one of features, got 'rain'"),
         (
