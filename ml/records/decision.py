@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -222,7 +222,7 @@ class CandidateResult(Record):
     loss
         Without a value when the candidate was stopped at its caps or could not be fitted; ``detail`` says which.
     parameters
-        What a search has found; None are the use case file's own.
+        What a search has found, beside the use case file's own; None without a search.
     calibrated
         Whether its probabilities are calibrated: where that lowered the loss.
     """
@@ -232,7 +232,7 @@ class CandidateResult(Record):
     metric: str
     seconds: float
     detail: str = ""
-    parameters: dict[str, Any] | None = None
+    parameters: dict[str, bool | int | float | str | None] | None = None
     calibrated: bool = False
 
 

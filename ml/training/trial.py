@@ -53,7 +53,8 @@ def try_candidate(use_case: UseCase, name: str, fit: pd.DataFrame, validation: p
         The fit rows do not hold every class.
     """
     started = time.perf_counter()
-    tuned = tune(use_case, name, fit) if use_case.training.candidates[name].space else None
+    space = use_case.training.candidates[name].space
+    tuned = tune(use_case, name, fit) if space else None
     found = with_parameters(use_case, name, tuned.parameters) if tuned else use_case
     losses, remarks = _losses(with_calibration(found, "none"), name, fit, validation)
     told = [_tell_tuning(tuned)] if tuned else []
@@ -70,7 +71,7 @@ def try_candidate(use_case: UseCase, name: str, fit: pd.DataFrame, validation: p
         metric=use_case.gate.metric,
         seconds=round(time.perf_counter() - started, 3),
         detail="; ".join(filter(None, [*told, remarks])),
-        parameters=tuned.parameters if tuned else None,
+        parameters={key: tuned.parameters[key] for key in space if key in tuned.parameters} if tuned else None,
         calibrated=calibrated,
     )
 

@@ -86,7 +86,8 @@ def with_calibration(use_case: UseCase, method: str) -> UseCase:
 def settled(use_case: UseCase, result: CandidateResult) -> UseCase:
     """The use case as a candidate's trial has settled it: its parameters, and calibration where that helped."""
     if result.parameters is not None:
-        use_case = with_parameters(use_case, result.name, result.parameters)
+        own = use_case.training.candidates[result.name].parameters
+        use_case = with_parameters(use_case, result.name, own | result.parameters)
     return with_calibration(use_case, use_case.training.calibration if result.calibrated else "none")
 
 

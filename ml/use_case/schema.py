@@ -139,7 +139,7 @@ class Candidate(_Section):
 
     estimator: str
     parameters: dict[str, Any] = Field(default_factory=dict)
-    space: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+    space: dict[str, Annotated[list[bool | int | float | str | None], Field(min_length=1)]] = Field(
         default_factory=dict, description="parameter: values to try, within training.tuning"
     )
 

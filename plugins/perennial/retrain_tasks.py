@@ -98,7 +98,7 @@ def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
     print(f"{candidate}: {result.loss.value}; {result.detail}")
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     own = bench.use_case.training.candidates[candidate].parameters
-    bench.registry.log_candidate(run, result, own if result.parameters is None else result.parameters)
+    bench.registry.log_candidate(run, result, own | (result.parameters or {}))
     return result.model_dump_json()
 
 

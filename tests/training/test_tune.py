@@ -79,7 +79,8 @@ def test_the_better_setting_is_found_and_the_package_is_of_it(make_use_case, mak
     ]
     plain = package("one", frame, described, use_case, tmp_path / "plain")[0].digest
 
-    assert result.parameters == {"n_estimators": 5, "max_depth": 6}
+    assert result.parameters == {"max_depth": 6}
+    assert settled(use_case, result).training.candidates["one"].parameters == {"n_estimators": 5, "max_depth": 6}
     assert "tuned: 3 of 3 settings tried" in result.detail
     assert packages[0] == packages[1] != plain
 
