@@ -12,14 +12,15 @@ from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
+from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.scoring import compare_scoring
-from benchmarks.table import Detection, draw, draw_detection
+from benchmarks.table import Comparison, Detection, draw, draw_detection
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
 COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
-PARTS = (*COMPARED, "detection")
+PARTS = (*COMPARED, "detection", "poison")
 
 
 def main(arguments: list[str]) -> None:
@@ -27,20 +28,33 @@ def main(arguments: list[str]) -> None:
     asked = parse(arguments)
     settings().quieten_this_process()
     detection: Detection | None = None
+    poison: tuple[Clean, tuple[Poisoned, ...]] | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
         if "detection" in asked.parts:
             detection = compare_detection(Path(folder), say)
+        if "poison" in asked.parts:
+            poison = measure_poison(say)
     if detection and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
     if asked.json:
-        told = {"comparisons": [dataclasses.asdict(row) for row in compared]}
-        print_json(told | ({"detection": dataclasses.asdict(detection)} if detection else {}))
+        print_json(_as_dictionary(compared, detection, poison))
         return
     if compared:
         stdout.print(draw(compared))
+    tables = (*(draw_detection(detection) if detection else ()), *(draw_poison(*poison) if poison else ()))
+    stdout.print(*tables, sep="\n")
+
+
+def _as_dictionary(
+    compared: list[Comparison], detection: Detection | None, poison: tuple[Clean, tuple[Poisoned, ...]] | None
+) -> dict[str, object]:
+    told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
     if detection:
-        stdout.print(*draw_detection(detection), sep="\n")
+        told["detection"] = dataclasses.asdict(detection)
+    if poison:
+        told["poison"] = {"clean": vars(poison[0]), "attacks": [vars(row) for row in poison[1]]}
+    return told
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

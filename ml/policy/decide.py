@@ -9,7 +9,7 @@ from typing import Literal
 
 from ml.policy.reducible import more_rows_needed
 from ml.records.base import as_utc
-from ml.records.decision import DriftCheck, MonitorDecision, RetrainOutcome, Worth
+from ml.records.decision import UNTRAINED, DriftCheck, MonitorDecision, RetrainOutcome, Worth
 from ml.records.measure import Estimate
 from ml.use_case import UseCase
 from ml.use_case.duration import format_duration
@@ -71,7 +71,7 @@ class Past:
     @classmethod
     def of(cls, outcomes: Sequence[RetrainOutcome]) -> Past:
         """Past of recorded outcomes; those without enough data trained nothing and do not count."""
-        told = [(o.request.as_of, o.outcome, o.request.actor) for o in outcomes if o.outcome != "insufficient_data"]
+        told = [(o.request.as_of, o.outcome, o.request.actor) for o in outcomes if o.outcome not in UNTRAINED]
         return cls(tuple(sorted(told, reverse=True)))
 
     @property

@@ -193,6 +193,8 @@ class TrainingSet(Record):
         Newest event time in fit and validation; a champion's may never go back.
     sources
         Rows per origin, ``history`` and ``live``.
+    weight_live
+        Share of the weight in fit and validation that live rows have, ``[0, 1]``: their mix with earlier training.
     """
 
     use_case: str
@@ -209,16 +211,29 @@ class TrainingSet(Record):
     sources: dict[str, int]
     quarantined: int
     champion_version: int | None
+    weight_live: float | None = None
 
 
 class CandidateResult(Record):
-    """One candidate, fitted on the fit rows and scored on the validation rows; lower loss is better."""
+    """One candidate, fitted on the fit rows and scored on the validation rows; lower loss is better.
+
+    Attributes
+    ----------
+    loss
+        Without a value when the candidate was stopped at its caps or could not be fitted; ``detail`` says which.
+    parameters
+        What a search has found, beside the use case file's own; None without a search.
+    calibrated
+        Whether its probabilities are calibrated: where that lowered the loss.
+    """
 
     name: str
     loss: Estimate
     metric: str
     seconds: float
     detail: str = ""
+    parameters: dict[str, bool | int | float | str | None] | None = None
+    calibrated: bool = False
 
 
 class Choice(Record):
@@ -226,6 +241,11 @@ class Choice(Record):
 
     chosen: str
     results: tuple[CandidateResult, ...]
+
+    @property
+    def result(self) -> CandidateResult:
+        """Of the chosen candidate."""
+        return next(result for result in self.results if result.name == self.chosen)
 
 
 class Parity(Record):
@@ -244,6 +264,25 @@ class Parity(Record):
     allowed_flips: int
     largest_difference: float
     verdict: Verdict
+
+
+class ServingCost(Record):
+    """What a package costs to ask, measured when it was made, on the machine that made it; one thread.
+
+    Attributes
+    ----------
+    single_ms, single_p99_ms
+        Milliseconds for one row, from a feature frame to probabilities: median and 99th percentile of ``n`` rounds.
+    batch_ms
+        Median milliseconds for ``batch_rows`` rows at once.
+    """
+
+    size_bytes: int
+    single_ms: float
+    single_p99_ms: float
+    batch_ms: float
+    batch_rows: int
+    n: int
 
 
 class RuleResult(Record):
@@ -281,19 +320,24 @@ class GateDecision(Record):
     losses: dict[str, float] = Field(default_factory=dict)
 
 
+#: Outcomes of retrainings in which nothing was trained: they start no cool-down and count as no attempt.
+UNTRAINED = ("insufficient_data", "bad_data")
+
+
 class RetrainOutcome(Record):
     """How a request for a retraining ended; a rejected challenger or too little data is an answer, too.
 
     Attributes
     ----------
     outcome
-        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``.
+        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``bad_data`` (a check before the fit
+        failed).
     challenger_version
         Version in the registry; None when nothing was trained.
     """
 
     request: RetrainRequest
-    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data"]
+    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data"]
     challenger_version: int | None
     champion_version: int | None
     reasons: tuple[str, ...]

@@ -15,14 +15,15 @@ from ml.evaluation.baselines import forecast_majority, forecast_persistence
 from ml.evaluation.describe import describe_training
 from ml.evaluation.evidence import Evidence
 from ml.evaluation.gate import decide_gate
-from ml.records.decision import CandidateResult, GateDecision, Parity, RetrainRequest
+from ml.records.decision import GateDecision, Parity, RetrainRequest
 from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
-from ml.training.block_interval import mean_over_blocks
 from ml.training.fit import answer_of, choose, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
+from ml.training.trial import try_candidate
+from ml.training.tune import needs_trial, settled
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
@@ -96,16 +97,18 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
     started = time.perf_counter()
     fit, validation, trained = rows_of(frame, "fit"), rows_of(frame, "validation"), rows_of(frame, "fit", "validation")
     names = tuple(use_case.training.candidates)
-    results = [_try(use_case, name, fit, validation) for name in names] if len(names) > 1 else []
-    chosen = choose(results).chosen if results else names[0]
-    pipeline, _ = fit_pipeline(use_case, chosen, trained)
+    chosen, fitted_as = names[0], use_case
+    if len(names) > 1 or needs_trial(use_case, chosen):
+        choice = choose([try_candidate(use_case, name, fit, validation) for name in names])
+        chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
+    pipeline, _ = fit_pipeline(fitted_as, chosen, trained)
     seconds = time.perf_counter() - started
 
     answer = answer_of(pipeline, use_case)
     watermark = trained["event_time"].max()
     later = rows[rows["event_time"] > watermark]
     holdout = rows_of(frame, "holdout")
-    reference = describe_training(use_case, chosen, trained, answer, fingerprint="")
+    reference = describe_training(fitted_as, chosen, trained, answer, fingerprint="")
     return VirtualModel(
         as_of=as_of,
         chosen=chosen,
@@ -150,14 +153,6 @@ def judge_virtually(
         ),
         use_case,
     )
-
-
-def _try(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> CandidateResult:
-    pipeline, _ = fit_pipeline(use_case, name, fit)
-    told = answer_of(pipeline, use_case)(validation)
-    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.answers)
-    loss = mean_over_blocks(losses, validation["event_time"], block=use_case.gate.block)
-    return CandidateResult(name=name, loss=loss, metric=use_case.gate.metric, seconds=0.0)
 
 
 def _baselines(use_case: UseCase, trained: pd.DataFrame, holdout: pd.DataFrame) -> dict[str, Floats]:

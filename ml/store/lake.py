@@ -17,6 +17,7 @@ from ml.records.base import as_utc
 from ml.records.codes import Code
 from ml.records.measure import Window
 from ml.records.profile import Profile
+from ml.records.quarantine import SuspiciousBlock
 from ml.store.decode import month_of
 from ml.store.frames import as_features, expand_probabilities, quarantine_rows
 from ml.store.ingest import IngestReport, ingest_outboxes
@@ -29,6 +30,10 @@ from ml.use_case import UseCase
 #: A label that claims to be known longer than this before its window begins is of no row in it:
 #: the truth follows its event, give or take the clocks of those who tell it.
 _CLOCK_SLACK = timedelta(days=1)
+
+
+#: Keys in quarantine that are blocks of rows; other keys are of requests, and of what could not be decoded.
+BLOCK_KEY = "block/"
 
 
 class Lake:
@@ -119,14 +124,25 @@ class Lake:
         as_of
             Labels that became known later are not used.
         """
+        newest = self._labels_of(window, as_of).drop_duplicates("id", keep="last")
+        told = self.answered(window).merge(newest[["id", "label"]], on="id", how="inner", validate="one_to_one")
+        return told.assign(label=told["label"].astype(np.float64)) if self._use_case.regression else told
+
+    def label_sources(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
+        """Who told the labels of :meth:`labelled`: ``id``, ``told_by`` of the newest, ``conflict`` where two differ."""
+        labels = self._labels_of(window, as_of)
+        different = labels.groupby("id")["label"].nunique()
+        newest = labels.drop_duplicates("id", keep="last")[["id", "source"]].rename(columns={"source": "told_by"})
+        return newest.assign(conflict=newest["id"].map(different).to_numpy() > 1).reset_index(drop=True)
+
+    def _labels_of(self, window: Window, as_of: datetime) -> pd.DataFrame:
+        """Labels that were known and may be of the window, oldest knowledge first."""
         now = as_utc(as_of)
         oldest = window.start - _CLOCK_SLACK
         where = (ds.field("known_at") <= _stamp(now)) & (ds.field("known_at") >= _stamp(oldest))
-        columns = ["id", "label", "known_at", "received_at", "outbox", "seq"]
-        labels = self._labels.read(columns, where, months=(month_of(oldest), month_of(now))).to_pandas()
-        newest = labels.sort_values(["known_at", "received_at", "outbox", "seq"]).drop_duplicates("id", keep="last")
-        told = self.answered(window).merge(newest[["id", "label"]], on="id", how="inner", validate="one_to_one")
-        return told.assign(label=told["label"].astype(np.float64)) if self._use_case.regression else told
+        columns = ["id", "label", "known_at", "received_at", "source", "outbox", "seq"]
+        labels: pd.DataFrame = self._labels.read(columns, where, months=(month_of(oldest), month_of(now))).to_pandas()
+        return labels.sort_values(["known_at", "received_at", "outbox", "seq"])
 
     def write_training(self, frame: pd.DataFrame, *, key: str) -> int:
         """Write assembled training data as a new version of the table; returns the version.
@@ -167,6 +183,14 @@ class Lake:
         """Everything in quarantine: ``key, reason, content`` (JSON or raw text), ``received_at, outbox, seq``."""
         found: pd.DataFrame = self._quarantine.read(QUARANTINE.names).to_pandas()
         return found
+
+    def quarantined_blocks(self) -> tuple[SuspiciousBlock, ...]:
+        """Blocks that were ever put aside under a key ``block/…``, in order of names, those released since included."""
+        found = self._quarantine.read(["key", "reason"], pc.starts_with(ds.field("key"), BLOCK_KEY)).to_pandas()
+        return tuple(
+            SuspiciousBlock(block=str(key).removeprefix(BLOCK_KEY), rows=len(group), reason=group["reason"].iloc[0])
+            for key, group in found.groupby("key")
+        )
 
     def save_profile(self, profile: Profile, *, model_version: int | None = None) -> Path:
         """Keep the profile of a window, made on the bins of a model version; the same window again replaces it.

@@ -13,10 +13,12 @@ from ml.records.decision import RetrainRequest, TrainingSet
 from ml.records.measure import Window
 from ml.store.fingerprint import fingerprint
 from ml.store.lake import Lake
+from ml.training.block_quarantine import SOURCE_COLUMNS, put_aside, trusted_rows
 from ml.training.history import load_history
 from ml.training.parts import PARTS, Split, assign_parts, rows_of, shortest_history, split_by_time
 from ml.training.rehearse import check_candidates
 from ml.training.screen import screen_rows
+from ml.training.weights import share_of_weight
 from ml.use_case import UseCase
 from ml.use_case.duration import format_duration
 
@@ -36,12 +38,15 @@ def assemble(
     home: Path,
     champion_version: int | None,
     champion_watermark: datetime | None,
+    champion_data_version: int | None = None,
+    released: frozenset[str] = frozenset(),
 ) -> TrainingSet:
     """Version of the training table that a request leads to; the same request again gives the same version.
 
     History rows and live rows whose truth was known at ``request.as_of`` are put together, each id once (history
     first), and cut by :func:`ml.training.parts.split_by_time`. The holdout ends when the newest row's truth was known.
-    Rows that the use case file does not allow go to the quarantine.
+    Rows that the use case file does not allow go to the quarantine, and so do blocks of rows that the screen of
+    :mod:`ml.training.poison` finds suspicious, whatever becomes of the request.
 
     Parameters
     ----------
@@ -52,6 +57,10 @@ def assemble(
         Folder that the history file's path is relative to.
     champion_version, champion_watermark
         Who serves and the newest event time it was trained on; None before the first model.
+    champion_data_version
+        Whose rows are trusted, since the champion was trained on them and passed the gate.
+    released
+        Blocks that a person has let out of the quarantine.
 
     Raises
     ------
@@ -61,16 +70,20 @@ def assemble(
         The history file is not usable; nothing was written.
     InsufficientData
         A part would have too few rows, there are too few new labels, or the champion was trained on rows of the
-        holdout; nothing was written.
+        holdout; nothing but suspicious blocks was written.
     """
     check_candidates(use_case)
     rows, quarantined = _collect(use_case, request, lake, home)
+    trusted = trusted_rows(rows, lake, champion_data_version)
+    rows, aside = put_aside(rows, trusted, use_case, lake=lake, released=released)
     frame, _ = cut_rows(use_case, rows, request, champion_watermark=champion_watermark)
     if len(quarantined):
         lake.quarantine(quarantined, key=request.key)
     version = lake.write_training(frame, key=request.key)
     # What is told is what is stored: a retry may know more rows by now, but its version was written before.
-    return _describe(use_case, request, lake.read_training(version), (version, len(quarantined), champion_version))
+    return _describe(
+        use_case, request, lake.read_training(version), (version, len(quarantined) + aside, champion_version)
+    )
 
 
 def cut_rows(
@@ -117,6 +130,7 @@ def _describe(
         sources={source: int((stored["source"] == source).sum()) for source in ("history", "live")},
         quarantined=quarantined,
         champion_version=champion_version,
+        weight_live=share_of_weight(trained, trained["source"] == "live", use_case),
     )
 
 
@@ -129,12 +143,13 @@ def _collect(use_case: UseCase, request: RetrainRequest, lake: Lake, home: Path)
     live = history.iloc[:0]
     if since < as_utc(request.as_of):
         answered = lake.labelled(Window(start=since, end=request.as_of), as_of=request.as_of)
-        live = answered[["id", "event_time", *use_case.features, "label"]]
+        sources = lake.label_sources(Window(start=since, end=request.as_of), as_of=request.as_of)
+        live = answered.merge(sources, on="id", how="left")[[*live.columns, *SOURCE_COLUMNS]]
     reasons = pd.Series(screen_rows(live, use_case), index=live.index, dtype=object)
     tables = [history.assign(source="history"), live[reasons == ""].assign(source="live")]
     rows = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     rows = rows.drop_duplicates("id").sort_values(["event_time", "id"], ignore_index=True)
-    refused = live[reasons != ""].assign(reason=reasons[reasons != ""])
+    refused = live[reasons != ""].assign(reason=reasons[reasons != ""]).drop(columns=SOURCE_COLUMNS, errors="ignore")
     return rows, pd.concat([table for table in (unusable, refused) if len(table)] or [unusable], ignore_index=True)
 
 

@@ -7,6 +7,10 @@ import pandas as pd
 from ml.errors import DataError
 from ml.records.decision import RuleResult
 from ml.records.measure import Verdict
+from ml.training.duplicates import check_duplicates
+from ml.training.label_balance import check_balance
+from ml.training.label_time import check_label_time
+from ml.training.leakage import check_leakage
 from ml.training.parts import PARTS, rows_of
 from ml.training.screen import screen_rows
 from ml.use_case import UseCase
@@ -14,20 +18,33 @@ from ml.use_case import UseCase
 #: Fewer of a class teach nothing, and calibration in folds needs one for each.
 ROWS_PER_CLASS = 5
 
-#: Share of rows whose class would have to change to turn the history's balance into the live rows'. Inverted labels
-#: of a rare class give nearly 1; weekly rain shares of a year differ from the winter's by 0.2 at most.
-LARGEST_IMBALANCE = 0.5
 
-#: Fewer live rows say nothing about their balance.
-ROWS_FOR_BALANCE = 100
+class BadData(DataError):  # noqa: N818 - an answer about data, not a fault
+    """Assembled data that breaks a rule; nothing is trained on it.
+
+    Parameters
+    ----------
+    results
+        Of every rule.
+    """
+
+    def __init__(self, use_case: UseCase, results: tuple[RuleResult, ...]) -> None:
+        self.results = results
+        self.failed = tuple(result for result in results if result.verdict is Verdict.FAIL)
+        super().__init__(
+            "training data breaks a rule",
+            where=f"{use_case.name}: {', '.join(result.name for result in self.failed)}",
+            got="; ".join(result.detail for result in self.failed),
+        )
 
 
 def check_data(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...]:
     """Results of every rule on assembled training data, when none of them fails.
 
     Columns and their types; values within what the use case file allows; each id once; every class often enough in
-    the fit rows (a validation or holdout without a class is ``undecidable``, and may pass); the classes' balance
-    in live rows against the history; and the order of the parts in time.
+    the fit rows (a validation or holdout without a class is ``undecidable``, and may pass); the order of the parts in
+    time; the classes' balance in live rows against the history; rows that repeat others; labels that are knowable
+    from their own row; and features that predict too well.
 
     Parameters
     ----------
@@ -36,18 +53,13 @@ def check_data(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...]
 
     Raises
     ------
-    DataError
+    BadData
         A rule fails; all that fail are named.
     """
     columns = _check_columns(frame, use_case)
     results = (columns,) if columns.verdict is Verdict.FAIL else (columns, *_check_rows(frame, use_case))
-    failed = [result for result in results if result.verdict is Verdict.FAIL]
-    if failed:
-        raise DataError(
-            "training data breaks a rule",
-            where=f"{use_case.name}: {', '.join(result.name for result in failed)}",
-            got="; ".join(result.detail for result in failed),
-        )
+    if any(result.verdict is Verdict.FAIL for result in results):
+        raise BadData(use_case, results)
     return results
 
 
@@ -57,6 +69,10 @@ def _check_rows(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...
         _check_ids(frame),
         *((_check_numbers(frame),) if use_case.regression else _check_labels(frame, use_case)),
         _check_order(frame, use_case),
+        check_balance(frame, use_case),
+        check_duplicates(frame, use_case),
+        *(result for source in _sources(frame) for result in check_label_time(frame, use_case, source=source)),
+        check_leakage(rows_of(frame, "fit", "validation"), use_case),
     )
 
 
@@ -81,7 +97,7 @@ def _check_ids(frame: pd.DataFrame) -> RuleResult:
 
 
 def _check_labels(frame: pd.DataFrame, use_case: UseCase) -> tuple[RuleResult, ...]:
-    return (*(_check_classes(frame, use_case, part) for part in PARTS), _check_balance(frame, use_case))
+    return tuple(_check_classes(frame, use_case, part) for part in PARTS)
 
 
 def _check_numbers(frame: pd.DataFrame) -> RuleResult:
@@ -114,24 +130,8 @@ def _check_classes(frame: pd.DataFrame, use_case: UseCase, part: str) -> RuleRes
     )
 
 
-def _check_balance(frame: pd.DataFrame, use_case: UseCase) -> RuleResult:
-    shares = [
-        frame["label"][frame["source"] == source].value_counts(normalize=True).reindex(use_case.target.class_names)
-        for source in ("history", "live")
-    ]
-    n_live = int((frame["source"] == "live").sum())
-    enough = n_live >= ROWS_FOR_BALANCE and n_live < len(frame)
-    value = float((shares[0].fillna(0) - shares[1].fillna(0)).abs().sum() / 2) if enough else None
-    verdict = Verdict.UNDECIDABLE if value is None else Verdict.PASS if value <= LARGEST_IMBALANCE else Verdict.FAIL
-    told = "too few live rows to tell" if value is None else f"{value:.2f} of the live rows have another class"
-    return RuleResult(
-        name="label_balance",
-        value=value,
-        bound=LARGEST_IMBALANCE,
-        n=n_live,
-        verdict=verdict,
-        detail=f"{told} than the history's balance would give; at most {LARGEST_IMBALANCE}",
-    )
+def _sources(frame: pd.DataFrame) -> list[str]:
+    return [source for source in ("history", "live") if (frame["source"] == source).any()]
 
 
 def _check_order(frame: pd.DataFrame, use_case: UseCase) -> RuleResult:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -87,6 +88,11 @@ def floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _round_thresholds(model: Any) -> Any:
     """A histogram boosting model with float32 thresholds; the converter does it itself for the other trees."""
+    if isinstance(model, CalibratedClassifierCV):
+        calibrated = copy.deepcopy(model)
+        for inner in calibrated.calibrated_classifiers_:
+            inner.estimator = _round_thresholds(inner.estimator)
+        return calibrated
     if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return model
     rounded = copy.deepcopy(model)

@@ -1,8 +1,7 @@
-"""One candidate, fitted on the fit rows and scored on the validation rows; and the choice among them."""
+"""A candidate fitted on rows, and the choice among those that were tried."""
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -14,48 +13,14 @@ from sklearn.pipeline import Pipeline
 from ml.errors import DataError, Problem, UseCaseError
 from ml.records.decision import CandidateResult, Choice, TrainingSet
 from ml.store.fingerprint import fingerprint
-from ml.training.block_interval import mean_over_blocks
+from ml.training.calibrated import calibrated
 from ml.training.candidates import build_candidate
 from ml.training.inputs import feature_table
-from ml.training.loss import LOSSES
-from ml.training.parts import rows_of
+from ml.training.weights import row_weights
 from ml.use_case import UseCase
 
 #: A model: rows to answers of shape ``(n_rows, len(use_case.answers))``.
 Answer = Callable[[pd.DataFrame], NDArray[np.float64]]
-
-
-def fit_candidate(name: str, frame: pd.DataFrame, training_set: TrainingSet, use_case: UseCase) -> CandidateResult:
-    """Loss of a candidate on the validation rows, with a 90 % interval over blocks of ``gate.block``.
-
-    Parameters
-    ----------
-    name
-        Key of ``training.candidates``.
-    frame
-        The training set's rows, with ``part``.
-
-    Raises
-    ------
-    UseCaseError
-        There is no such candidate, or it cannot be fitted.
-    DataError
-        The frame is not the training set's.
-    """
-    check_frame(frame, training_set)
-    started = time.perf_counter()
-    pipeline, remarks = fit_pipeline(use_case, name, rows_of(frame, "fit"))
-    seconds = time.perf_counter() - started
-    validation = rows_of(frame, "validation")
-    told = answer_of(pipeline, use_case)(validation)
-    losses = LOSSES[use_case.gate.metric](validation["label"].to_numpy(), told, use_case.answers)
-    return CandidateResult(
-        name=name,
-        loss=mean_over_blocks(losses, validation["event_time"], block=use_case.gate.block),
-        metric=use_case.gate.metric,
-        seconds=round(seconds, 3),
-        detail=remarks,
-    )
 
 
 def choose(results: Sequence[CandidateResult]) -> Choice:
@@ -69,7 +34,9 @@ def choose(results: Sequence[CandidateResult]) -> Choice:
     known = [(result.loss.value, i) for i, result in enumerate(results) if result.loss.value is not None]
     if not known:
         raise DataError(
-            "no candidate has a validation loss", where="training.candidates", got=f"{len(results)} results"
+            "no candidate has a validation loss",
+            where="training.candidates",
+            got="; ".join(f"{result.name}: {result.detail or result.loss.detail}" for result in results) or "no result",
         )
     return Choice(chosen=results[min(known)[1]].name, results=tuple(results))
 
@@ -85,13 +52,16 @@ def fit_pipeline(use_case: UseCase, name: str, rows: pd.DataFrame) -> tuple[Pipe
         The rows do not hold every class.
     """
     _require_labels(rows, use_case)
-    pipeline = build_candidate(use_case, name)
+    pipeline, weights = build_candidate(use_case, name), row_weights(rows, use_case)
+    if use_case.training.calibration != "none":
+        pipeline = calibrated(pipeline)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             pipeline.fit(
                 feature_table(rows, use_case.numbers, use_case.categories),
                 rows["label"].to_numpy(dtype=np.float64 if use_case.regression else object),
+                **({} if weights is None else {"model__sample_weight": weights}),
             )
         except Exception as error:  # a foreign estimator may raise anything
             problem = Problem(f"training.candidates.{name}", f"cannot be fitted: {type(error).__name__}: {error}")

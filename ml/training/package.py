@@ -23,7 +23,13 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
 
 def package(
-    name: str, frame: pd.DataFrame, training_set: TrainingSet, use_case: UseCase, folder: Path
+    name: str,
+    frame: pd.DataFrame,
+    training_set: TrainingSet,
+    use_case: UseCase,
+    folder: Path,
+    *,
+    fitted_as: UseCase | None = None,
 ) -> tuple[Package, Parity]:
     """Refit a candidate on fit and validation rows, export it, measure parity, write the package's two files.
 
@@ -37,6 +43,9 @@ def package(
     folder
         Gets ``model.onnx`` and ``package.json``; made when absent, files in it are replaced, each in one step.
 
+    fitted_as
+        The use case as the candidate's trial has settled it, :func:`ml.training.tune.settled`; None is as it stands.
+
     Raises
     ------
     UseCaseError
@@ -46,7 +55,7 @@ def package(
     """
     check_frame(frame, training_set)
     trained, holdout = rows_of(frame, "fit", "validation"), rows_of(frame, "holdout")
-    pipeline, _ = fit_pipeline(use_case, name, trained)
+    pipeline, _ = fit_pipeline(fitted_as or use_case, name, trained)
     content = convert_pipeline(pipeline, use_case)
     graph = load_graph(content, numbers=use_case.numbers, categories=use_case.categories)
     probes = probe_rows(pipeline, holdout, use_case)

@@ -85,6 +85,8 @@ def _trees(model: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         yield model.tree_.feature, model.tree_.threshold
     for inner in np.ravel(np.array(getattr(model, "estimators_", ()), dtype=object)):
         yield from _trees(inner)
+    for inner in getattr(model, "calibrated_classifiers_", ()):
+        yield from _trees(inner.estimator)
     for tree in (tree for trees in getattr(model, "_predictors", ()) for tree in trees):
         inside = tree.nodes["is_leaf"] == 0
         yield tree.nodes["feature_idx"][inside], tree.nodes["num_threshold"][inside]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from ml.training.candidates import build_candidate
 from ml.training.convert import convert_pipeline
 from ml.training.graph import load_graph
 from ml.training.inputs import feature_table
+from ml.training.tune import with_parameters
 from ml.use_case import Feature, UseCase
 
 ROWS = 240
@@ -38,10 +40,15 @@ def _rehearse(use_case: UseCase, name: str, frame: pd.DataFrame) -> tuple[Proble
         pipeline = build_candidate(use_case, name)
     except UseCaseError as error:
         return error.problems
+    if problems := tuple(_check_space(use_case, name)):
+        return problems
+    training = use_case.training
+    weighted = training.half_life is not None or training.imbalance == "balanced"
+    weights = {"model__sample_weight": np.ones(len(frame))} if weighted else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # made-up rows need not converge
         try:
-            pipeline.fit(feature_table(frame, numbers, categories), frame["label"].to_numpy())
+            pipeline.fit(feature_table(frame, numbers, categories), frame["label"].to_numpy(), **weights)
         except Exception as error:  # foreign estimators raise anything
             return (Problem(f"{place}.parameters", f"cannot be fitted: {_brief(error)}"),)
         try:
@@ -50,6 +57,18 @@ def _rehearse(use_case: UseCase, name: str, frame: pd.DataFrame) -> tuple[Proble
         except DataError as error:
             return (Problem(f"{place}.estimator", f"{error.what}: {error.got}"),)
     return ()
+
+
+def _check_space(use_case: UseCase, name: str) -> Iterator[Problem]:
+    """Parameters of a space that the estimator does not take."""
+    candidate = use_case.training.candidates[name]
+    for parameter, values in candidate.space.items():
+        for value in values:
+            try:
+                build_candidate(with_parameters(use_case, name, candidate.parameters | {parameter: value}), name)
+            except UseCaseError as error:
+                yield Problem(f"training.candidates.{name}.space.{parameter}", error.problems[0].message)
+                break
 
 
 def _made_up_rows(use_case: UseCase) -> pd.DataFrame:

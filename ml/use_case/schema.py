@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -43,8 +44,18 @@ CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
-        *("id", "event_time", "event_month", "label", "part", "source", "reason"),
-        *("received_at", "request_id", "model_version", "code", "detail", "predicted", "probabilities", "raw"),
+        *("id", "event_time", "event_month", "label", "part", "source", "reason", "told_by"),
+        *(
+            "conflict",
+            "received_at",
+            "request_id",
+            "model_version",
+            "code",
+            "detail",
+            "predicted",
+            "probabilities",
+            "raw",
+        ),
         *("outbox", "seq"),
     }
 )
@@ -128,14 +139,18 @@ class Candidate(_Section):
 
     estimator: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, Annotated[list[bool | int | float | str | None], Field(min_length=1)]] = Field(
+        default_factory=dict, description="parameter: values to try, within training.tuning"
+    )
 
 
 class Training(_Section):
     """Where training data comes from, how it is split by time, and what is tried on it."""
 
     history: History
-    strategy: Literal["all_history", "sliding_window"] = "all_history"
+    strategy: Literal["all_history", "sliding_window", "recency_weighted"] = "all_history"
     sliding_window: Duration | None = Field(default=None, description="length of fit and validation together")
+    half_life: Duration | None = Field(default=None, description="recency_weighted: age at which a row weighs half")
     candidates: dict[Name, Candidate] = Field(
         default_factory=lambda: {
             name: Candidate(estimator=name) for name in ("logistic_regression", "random_forest", "gradient_boosting")
@@ -145,11 +160,23 @@ class Training(_Section):
     validation: Duration = Field(default=parse_duration("14d"), description="newest part of the fit that chooses")
     holdout: Duration = Field(default=parse_duration("7d"), description="newest rows, trained on by nobody")
     seed: int = 0
+    checks: Checks = Checks()
+    poison: Poison = Poison()
+    caps: Caps = Caps()
+    tuning: Tuning = Tuning()
+    imbalance: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: rows of a rarer class weigh more, each class as much as any other"
+    )
+    calibration: Literal["none", "sigmoid"] = Field(
+        default="none", description="probabilities are calibrated where that lowers the validation loss"
+    )
 
     @model_validator(mode="after")
     def _sliding_window_has_a_length(self) -> Self:
         if (self.strategy == "sliding_window") != (self.sliding_window is not None):
             raise ValueError("strategy sliding_window and the key sliding_window (a length) go together")
+        if (self.strategy == "recency_weighted") != bool(self.half_life):
+            raise ValueError("strategy recency_weighted and the key half_life (a length) go together")
         if self.sliding_window is not None and self.sliding_window <= self.validation:
             raise ValueError("sliding_window must be longer than validation, which is its newest part")
         if not self.holdout:
@@ -328,6 +355,15 @@ class UseCase(_Section):
             )
         if "domain_classifier" in self.monitoring.multivariate and len(self.features) < 2:
             raise ValueError("monitoring.multivariate domain_classifier needs 2 features, got 1")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_the_columns_and_the_task(self) -> Self:
+        group = self.training.tuning.group
+        if group is not None and group not in {*self.features, *self.entity_columns}:
+            raise ValueError(f"training.tuning.group must be one of features or entity_columns, got {group!r}")
+        if self.regression and (self.training.calibration, self.training.imbalance) != ("none", "none"):
+            raise ValueError("training.calibration and training.imbalance are for classes, not for task regression")
         return self
 
     @model_validator(mode="after")

@@ -182,7 +182,9 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
 
 def _newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
     """Version that the last retraining before now made and the gate rejected; None when it made the champion."""
-    outcomes = [o for o in _outcomes(bench) if o.request.as_of < now and o.outcome != "insufficient_data"]
+    from ml.records.decision import UNTRAINED
+
+    outcomes = [o for o in _outcomes(bench) if o.request.as_of < now and o.outcome not in UNTRAINED]
     newest = max(outcomes, key=lambda o: o.request.as_of, default=None)
     if newest is None or newest.outcome != "rejected" or newest.challenger_version is None:
         return None

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from plugins.perennial import assets
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
+from plugins.perennial.workbench import Workbench, open_workbench, post_warning, wall_clock
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
@@ -31,6 +31,7 @@ def assemble(name: str, request: str) -> str:
     from ml.records.decision import RetrainRequest
     from ml.training.assemble import InsufficientData
     from ml.training.assemble import assemble as assemble_rows
+    from ml.training.block_quarantine import released_blocks
 
     bench, wanted = open_workbench(name), RetrainRequest.model_validate_json(request)
     bench.lake.ingest(bench.settings.outbox)  # a person does not wait for the next monitor run
@@ -43,8 +44,11 @@ def assemble(name: str, request: str) -> str:
             home=bench.settings.home,
             champion_version=champion.version if champion else None,
             champion_watermark=champion.watermark if champion else None,
+            champion_data_version=champion.data_version if champion else None,
+            released=frozenset(released_blocks(bench.control, bench.use_case)),
         )
     except InsufficientData as answer:
+        _tell_quarantine(bench, wanted)
         _conclude(
             bench,
             wanted,
@@ -54,31 +58,47 @@ def assemble(name: str, request: str) -> str:
             reasons=(str(answer),),
         )
         raise AirflowSkipException(str(answer)) from answer
+    _tell_quarantine(bench, wanted)
     return training_set.model_dump_json()
 
 
 def check_data(name: str, training_set: str) -> str:
-    """Schema, ranges, duplicates, classes and time order of every part; passes the set on when all hold."""
+    """Every rule that data must keep before a fit; passes the set on, or ends the run as ``bad_data`` and alerts."""
+    from ml.training.check import BadData
     from ml.training.check import check_data as check_rows
 
     bench, assembled = open_workbench(name), _training_set(training_set)
-    for rule in check_rows(bench.lake.read_training(assembled.data_version), bench.use_case):
-        print(f"{rule.verdict:12} {rule.name}: {rule.detail}")
+    try:
+        results = check_rows(bench.lake.read_training(assembled.data_version), bench.use_case)
+    except BadData as answer:
+        _print_rules(answer.results)
+        _refuse_data(bench, assembled, tuple(f"{rule.name}: {rule.detail}" for rule in answer.failed))
+        raise AirflowSkipException(str(answer)) from answer
+    _print_rules(results)
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     print(f"MLflow run {run}")
     return training_set
 
 
 def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
-    """Fit one candidate on the fit rows and score it on the validation rows; returns the result as JSON."""
-    from ml.training.fit import fit_candidate
+    """Fit one candidate within its caps and score it on the validation rows; returns the result as JSON."""
+    from ml.training.capped import fit_within_caps
 
     context["candidate"] = candidate  # names the mapped task in the UI
     bench, assembled = open_workbench(name), _training_set(training_set)
     frame = bench.lake.read_training(assembled.data_version)
-    result = fit_candidate(candidate, frame, assembled, bench.use_case)
+    result = fit_within_caps(
+        candidate,
+        frame,
+        assembled,
+        bench.use_case,
+        bench.run_folder(assembled.request.key) / f"trial-{candidate}",
+        environment=bench.settings.child_environment(),
+    )
+    print(f"{candidate}: {result.loss.value}; {result.detail}")
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
-    bench.registry.log_candidate(run, result, bench.use_case.training.candidates[candidate].parameters)
+    own = bench.use_case.training.candidates[candidate].parameters
+    bench.registry.log_candidate(run, result, own | (result.parameters or {}))
     return result.model_dump_json()
 
 
@@ -95,16 +115,20 @@ def package(name: str, training_set: str, choice: str) -> str:
     from ml.evaluation.describe import describe_training
     from ml.evaluation.predict import predict
     from ml.records.decision import Challenger, Choice
+    from ml.training.cost import COST, measure_cost
+    from ml.training.graph import MODEL, load_graph
     from ml.training.package import package as package_model
+    from ml.training.tune import settled
 
     bench, assembled = open_workbench(name), _training_set(training_set)
     chosen = Choice.model_validate_json(choice)
     frame = bench.lake.read_training(assembled.data_version)
     folder = bench.run_folder(assembled.request.key) / "package"
-    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder)
+    fitted_as = settled(bench.use_case, chosen.result)
+    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder, fitted_as=fitted_as)
     trained = frame[frame["part"] != "holdout"]
     reference = describe_training(
-        bench.use_case,
+        fitted_as,
         chosen.chosen,
         trained,
         lambda rows: predict(folder, rows, bench.use_case),
@@ -112,6 +136,11 @@ def package(name: str, training_set: str, choice: str) -> str:
     )
     reference.write(folder / "reference_profile.json")
     parity.write(folder / "parity.json")
+    content = (folder / MODEL).read_bytes()
+    graph = load_graph(content, numbers=packaged.numbers, categories=packaged.categories)
+    cost = measure_cost(graph, frame[frame["part"] == "holdout"], size_bytes=packaged.size_bytes)
+    cost.write(folder / COST)
+    print(cost.model_dump_json(indent=1))
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     version = bench.registry.register(
         run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
@@ -192,6 +221,42 @@ def _request(name: str, context: dict[str, Any]) -> Any:
         since=datetime.fromisoformat(since) if since else None,
         force=params["force"],
     )
+
+
+def _print_rules(results: Any) -> None:
+    for rule in results:
+        print(f"{rule.verdict:12} {rule.name}: {rule.detail}")
+
+
+def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> None:
+    """Nothing is trained on data that breaks a rule: the outcome says why, and so does the mailbox."""
+    request = assembled.request
+    _conclude(bench, request, "bad_data", challenger=None, champion=assembled.champion_version, reasons=reasons)
+    post_warning(
+        bench,
+        key=f"bad_data/{request.key}",
+        time=request.as_of,
+        subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
+        lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
+    )
+
+
+def _tell_quarantine(bench: Workbench, request: Any) -> None:
+    """One message for each block that waits for a person, however many retrainings leave it out."""
+    from ml.training.block_quarantine import closed_blocks
+
+    name = bench.use_case.name
+    for found in closed_blocks(bench.lake, bench.control, bench.use_case):
+        post_warning(
+            bench,
+            key=f"quarantine/{name}/{found.block}",
+            time=request.as_of,
+            subject=f"{name}: block {found.block} was put aside",
+            lines=(
+                f"{found.rows} rows: {found.reason}",
+                f'If they are sound: perennial quarantine release {name} "{found.block}" --reason ...',
+            ),
+        )
 
 
 def _training_set(text: str) -> Any:

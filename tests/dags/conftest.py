@@ -43,6 +43,14 @@ _shipped = f"""{_text[:_begin]}    random_forest:
     _shipped.replace("name: harbour_weather", "name: harbour_review").replace("mode: automatic", "mode: review"),
     encoding="utf-8",
 )
+# The data's own trap: a target that was shifted in the wrong direction, made at the first use, see test_bad_data.
+BACKWARDS = VAR / "backwards.csv"
+(USE_CASES / "harbour_backwards.yaml").write_text(
+    _shipped.replace("name: harbour_weather", "name: harbour_backwards").replace(
+        "file: data/ny_harbour_weather_2013.csv", f"file: {BACKWARDS}"
+    ),
+    encoding="utf-8",
+)
 _TEMPERATURE = """name: harbour_temperature
 task: regression
 time_column: Timestamp

@@ -237,7 +237,7 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
     decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
     assert decision.ahead.reducible.n > 900  # version 3, rejected a week ago, was judged on two weeks since
-    messages = list((settings().var / "mailbox").glob("*.eml"))
+    messages = list((settings().var / "mailbox").glob("monitor-harbour-weather-*.eml"))
     assert len(messages) == 1
     assert "cool-down" in messages[0].read_text()
 

@@ -17,9 +17,10 @@ from ml.records.outbox import SCHEMA
 from ml.store.lake import Lake
 from ml.training.assemble import assemble
 from ml.training.check import check_data
-from ml.training.fit import choose, fit_candidate
+from ml.training.fit import choose
 from ml.training.history import load_stream
 from ml.training.package import package
+from ml.training.trial import fit_candidate
 from ml.use_case import load
 
 PROJECT = Path(__file__).parents[2]

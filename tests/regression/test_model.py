@@ -18,13 +18,14 @@ from ml.records.measure import Verdict
 from ml.registry.golden import check_golden_rows
 from ml.training.candidates import REGRESSORS, build_candidate
 from ml.training.check import check_data
-from ml.training.fit import answer_of, fit_candidate, fit_pipeline
+from ml.training.fit import answer_of, fit_pipeline
 from ml.training.influence import measure_influence
 from ml.training.loss import LOSSES
 from ml.training.package import package
 from ml.training.parts import rows_of
 from ml.training.rehearse import check_candidates
 from ml.training.screen import screen_rows
+from ml.training.trial import fit_candidate
 from ml.use_case import UseCase
 
 

@@ -126,3 +126,25 @@ def test_a_candidate_that_is_not_in_the_file_is_refused(make_use_case):
         UseCaseError, match=r"training\.candidates\.nobody: is no candidate; there are logistic_regression"
     ):
         build_candidate(make_use_case(), "nobody")
+
+
+def test_a_space_that_the_estimator_does_not_know_is_told_with_its_place(make_use_case):
+    """Before anything is trained, by the name in the file."""
+    from ml.training.rehearse import check_candidates
+
+    candidate = {"estimator": "random_forest", "space": {"max_deepness": [1, 2]}}
+    use_case = make_use_case(training={"history": {"file": "f.csv"}, "candidates": {"one": candidate}})
+
+    with pytest.raises(UseCaseError, match=r"training\.candidates\.one\.space\.max_deepness"):
+        check_candidates(use_case)
+
+
+def test_an_estimator_without_weights_is_refused_where_rows_weigh_differently(make_use_case):
+    """Nearest neighbours count every row alike."""
+    from ml.training.rehearse import check_candidates
+
+    candidate = {"estimator": "sklearn.neighbors.KNeighborsClassifier"}
+    training = {"history": {"file": "f.csv"}, "candidates": {"one": candidate}, "imbalance": "balanced"}
+
+    with pytest.raises(UseCaseError, match=r"training\.candidates\.one\.parameters: cannot be fitted: .*sample_weight"):
+        check_candidates(make_use_case(training=training))

@@ -10,8 +10,9 @@ from sklearn.dummy import DummyClassifier
 from ml.errors import DataError, UseCaseError
 from ml.records.decision import CandidateResult
 from ml.records.measure import Estimate
-from ml.training.fit import choose, fit_candidate, fit_pipeline
+from ml.training.fit import choose, fit_pipeline
 from ml.training.parts import rows_of
+from ml.training.trial import fit_candidate
 
 
 class Shares(DummyClassifier):

@@ -1,0 +1,47 @@
+"""A failing check before the fit ends the run as an answer: recorded, alerted, nothing trained or registered."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from ml.records.decision import RetrainOutcome
+from ml.settings import settings
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
+
+NAME = "harbour_backwards"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """Stores of a use case whose target is the condition an hour ago."""
+    from plugins.perennial.workbench import open_workbench
+
+    raw = pd.read_csv(settings().home / "data" / "ny_harbour_weather_2013.csv")
+    past = raw.groupby("Station")["Current_weather_condition"].shift(1).fillna(1).astype(int)
+    raw.assign(Future_weather_condition=past).to_csv(settings().var / "backwards.csv", index=False)
+    return open_workbench(NAME)
+
+
+def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench):
+    """The run succeeds as `bad_data`; no run, no version, one message, and the lease is given back."""
+    moment = datetime(2013, 3, 1, tzinfo=UTC)
+
+    finished = dagbag.dags[f"{NAME}.retrain"].test(run_conf={"as_of": moment.isoformat(), "reason": "first model"})
+
+    states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
+    assert finished.state == "success"
+    assert states["assemble"] == "success"
+    assert {states[task] for task in ("check_data", "train", "package", "evaluate", "promote", "reject")} == {"skipped"}
+    (stored,) = bench.control.history(NAME, "retrain")
+    outcome = RetrainOutcome.model_validate_json(stored.payload)
+    assert (outcome.outcome, outcome.challenger_version) == ("bad_data", None)
+    assert any(reason.startswith("label_time_history: ") for reason in outcome.reasons)
+    assert any("Current_weather_condition of 1:00:00 earlier" in reason for reason in outcome.reasons)
+    assert bench.registry.versions(NAME) == ()
+    (letter,) = (settings().var / "mailbox").glob("bad-data-harbour-backwards-*.eml")
+    assert "training data breaks a rule" in letter.read_text()
+    assert bench.control.acquire_lease(f"retrain/{NAME}", "next", now=datetime.now(UTC), ttl=timedelta(minutes=1))
