@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
+from ml.evaluation.slices import values_of
 from ml.training.class_names import name_classes
 from ml.use_case import UseCase
 
@@ -62,6 +63,41 @@ def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: 
         if (before == name).any():
             forecast[present == name] = _shares(trained["label"][before == name], use_case)
     return forecast
+
+
+def forecast_season(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
+    """Every row gets what :func:`forecast_majority` makes of the trained rows of its season, ``baselines.seasonal``.
+
+    A row of a season that was not trained on gets the forecast of all.
+
+    Returns
+    -------
+    ndarray of shape ``(n_judged, len(use_case.answers))``
+    """
+    forecast = forecast_majority(trained, judged, use_case)
+    before, now = _season(trained, use_case), _season(judged, use_case)
+    for season in set(now) & set(before):
+        inside = now == season
+        forecast[inside] = forecast_majority(trained[before == season], judged[inside], use_case)
+    return forecast
+
+
+def forecast_baselines(
+    trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase
+) -> dict[str, NDArray[np.float64]]:
+    """Every baseline that the use case file asks for: ``persistence``, ``seasonal``, ``majority``."""
+    asked = use_case.baselines
+    wanted = {
+        "persistence": forecast_persistence if asked.persistence is not None else None,
+        "seasonal": forecast_season if asked.seasonal else None,
+        "majority": forecast_majority if asked.majority else None,
+    }
+    return {name: forecast(trained, judged, use_case) for name, forecast in wanted.items() if forecast}
+
+
+def _season(rows: pd.DataFrame, use_case: UseCase) -> NDArray[np.object_]:
+    parts = [values_of(rows, name, use_case) for name in use_case.baselines.seasonal]
+    return np.array([" ".join(season) for season in zip(*parts, strict=True)], dtype=object)
 
 
 def _shares(labels: pd.Series, use_case: UseCase) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ from plugins.perennial.workbench import Workbench, open_workbench, post_warning,
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
+#: Decisions of the gate that are looked through for earlier challengers of a champion.
+ALL = 10_000
 
 
 def claim(name: str, **context: Any) -> str:
@@ -152,25 +154,34 @@ def evaluate(name: str, challenger: str) -> str:
     """Challenger against champion on rows that neither trained on; recorded with reasons, yes or no."""
     from ml.evaluation.evidence import collect_evidence
     from ml.evaluation.gate import decide_gate
-    from ml.records.decision import Parity
+    from ml.evaluation.predict import contender
+    from ml.records.decision import Parity, ServingCost
+    from ml.training.cost import COST
 
     bench, entry = open_workbench(name), _challenger(challenger)
+    use_case, training_set = bench.use_case, entry.training_set
     champion = bench.registry.champion(name)
-    folder = bench.run_folder(entry.training_set.request.key)
+    folder = bench.run_folder(training_set.request.key)
+    against, past, earlier = None, None, ()
+    if champion is not None:
+        downloaded = bench.registry.download(champion, folder / "champion")
+        against = contender(downloaded, champion.version, use_case, watermark=champion.watermark)
+        past = bench.lake.read_training(champion.data_version)
+        earlier = earlier_tests(bench, champion=champion.version, challenger=entry.version)
     evidence = collect_evidence(
-        bench.use_case,
-        bench.lake.read_training(entry.training_set.data_version),
-        training_set=entry.training_set,
-        challenger_version=entry.version,
-        challenger=folder / "package",
+        use_case,
+        bench.lake.read_training(training_set.data_version),
+        holdout=training_set.holdout,
+        challenger=contender(folder / "package", entry.version, use_case),
+        champion=against,
         parity=Parity.read(folder / "package" / "parity.json"),
-        champion_version=champion.version if champion else None,
-        champion=bench.registry.download(champion, folder / "champion") if champion else None,
-        champion_watermark=champion.watermark if champion else None,
+        cost=ServingCost.read(folder / "package" / COST),
+        past=past,
+        earlier=earlier,
     )
-    decision = decide_gate(evidence, bench.use_case)
+    decision = decide_gate(evidence, use_case)
     bench.registry.record_gate(bench.registry.version(name, entry.version), decision)
-    when = entry.training_set.request.as_of
+    when = training_set.request.as_of
     bench.control.record("gate", f"{name}/{entry.version}", decision, use_case=name, as_of=when, now=wall_clock())
     print(decision.model_dump_json(indent=1))
     return decision.decision
@@ -201,6 +212,21 @@ def review_body(name: str) -> str:
     """Text of the review task: where the evidence is."""
     return (
         f"Approve the challenger of **{name}**? Its evidence is in the MLflow registry, model `{name}`, newest version."
+    )
+
+
+def earlier_tests(bench: Workbench, *, champion: int, challenger: int) -> tuple[float, ...]:
+    """p-values of the challengers that a champion has met before this one."""
+    from ml.records.decision import GateDecision
+
+    stored = bench.control.history(bench.use_case.name, "gate", limit=ALL)
+    met = [GateDecision.model_validate_json(entry.payload) for entry in stored]
+    return tuple(
+        decision.p
+        for decision in met
+        if decision.champion_version == champion
+        and decision.challenger_version != challenger
+        and decision.p is not None
     )
 
 
