@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -239,8 +240,6 @@ def measure_cost() -> tuple[float, float]:
 
 
 def _decide_much() -> dict[str, float]:
-    import resource
-
     use_case = synthetic_use_case(slices={"by": {"champion": COST_SLICES}})
     evidence = judge_world(use_case, world(COST_ROWS, 0.5, np.random.default_rng(SEED)))
     seconds = []
@@ -248,8 +247,13 @@ def _decide_much() -> dict[str, float]:
         began = time.perf_counter()
         decide_gate(evidence, use_case)
         seconds.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": float(np.median(seconds)), "megabytes": peak}
+    return {"seconds": float(np.median(seconds)), "megabytes": _peak_megabytes()}
+
+
+def _peak_megabytes() -> float:
+    """Of this process since its program began; ``getrusage`` would count what it was forked from as well."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def draw_gate(found: GateBench) -> Iterator[Table | str]:

@@ -11,13 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
-from ml.evaluation.baselines import forecast_baselines, forecast_majority
+from ml.evaluation.baselines import forecast_baselines
 from ml.evaluation.behaviour import Behaved, Told, ask_golden_rows, try_behaviour
 from ml.evaluation.metrics import LOSSES
 from ml.evaluation.slices import cut_slices, groups_of
 from ml.records.base import as_utc
 from ml.records.decision import Parity, ServingCost
 from ml.records.measure import Window
+from ml.training.base_rates import forecast_base_rates
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
 
@@ -215,7 +216,7 @@ def _replay(
     labels, loss = rows["label"].to_numpy(), LOSSES[use_case.gate.metric]
     own, theirs, majority = (
         loss(labels, told, use_case.answers)
-        for told in (challenger.answer(rows), champion.answer(rows), forecast_majority(rows, rows, use_case))
+        for told in (challenger.answer(rows), champion.answer(rows), forecast_base_rates(rows, rows, use_case))
     )
     known = int(rows["id"].isin(trained["id"]).sum())
     return OldRegime(pd.DatetimeIndex(rows["event_time"]), own, theirs, majority, trained_on=known)

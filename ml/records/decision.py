@@ -338,7 +338,7 @@ class GateDecision(Record):
 
 
 #: Outcomes of retrainings in which nothing was trained: they start no cool-down and count as no attempt.
-UNTRAINED = ("insufficient_data", "bad_data")
+UNTRAINED = ("insufficient_data", "bad_data", "no_candidate")
 
 
 class RetrainOutcome(Record):
@@ -347,14 +347,15 @@ class RetrainOutcome(Record):
     Attributes
     ----------
     outcome
-        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``bad_data`` (a check before the fit
+        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``no_candidate`` (each was stopped
+        at its caps or could not be fitted), ``bad_data`` (a check before the fit
         failed).
     challenger_version
         Version in the registry; None when nothing was trained.
     """
 
     request: RetrainRequest
-    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data"]
+    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data", "no_candidate"]
     challenger_version: int | None
     champion_version: int | None
     reasons: tuple[str, ...]

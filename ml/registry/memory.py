@@ -23,11 +23,12 @@ from ml.use_case import UseCase
 
 @dataclass
 class Run:
-    """What one retraining noted: its training set, its candidates by name, its gate decision."""
+    """What one retraining noted: its training set, its candidates by name, its gate decision or its end without one."""
 
     training_set: TrainingSet
     candidates: dict[str, tuple[CandidateResult, dict[str, Any]]] = field(default_factory=dict)
     gate: GateDecision | None = None
+    outcome: str | None = None
 
 
 class MemoryRegistry(Registry):
@@ -49,6 +50,10 @@ class MemoryRegistry(Registry):
     def log_candidate(self, run_id: str, result: CandidateResult, parameters: Mapping[str, Any]) -> None:
         """See :class:`Registry`."""
         self.runs[run_id].candidates.setdefault(result.name, (result, dict(parameters)))
+
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """See :class:`Registry`."""
+        self.runs[run_id].outcome = outcome
 
     def register(
         self,

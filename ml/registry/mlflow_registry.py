@@ -79,6 +79,12 @@ class MlflowRegistry(Registry):
         with asking(self._url):
             finish_candidate(self._client, run_id, result, parameters)
 
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            self._client.set_tag(run_id, "outcome", outcome)
+            self._client.set_terminated(run_id, "FINISHED")
+
     def register(
         self,
         run_id: str,

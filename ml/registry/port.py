@@ -83,6 +83,10 @@ class Registry(ABC):
         """Note one candidate's parameters, loss and seconds under its retraining, once."""
 
     @abstractmethod
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """End a retraining's run that leads to no version, with the tag ``outcome``."""
+
+    @abstractmethod
     def register(
         self,
         run_id: str,

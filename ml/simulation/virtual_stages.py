@@ -20,9 +20,10 @@ from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
 from ml.training.fit import answer_of, choose, fit_pipeline
+from ml.training.learnable import check_learnable
 from ml.training.parts import Split, rows_of
 from ml.training.trial import try_candidate
-from ml.training.tune import needs_trial, settled
+from ml.training.tune import settled
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
@@ -95,11 +96,12 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         return str(missing)
     started = time.perf_counter()
     fit, validation, trained = rows_of(frame, "fit"), rows_of(frame, "validation"), rows_of(frame, "fit", "validation")
-    names = tuple(use_case.training.candidates)
-    chosen, fitted_as = names[0], use_case
-    if len(names) > 1 or needs_trial(use_case, chosen):
-        choice = choose([try_candidate(use_case, name, fit, validation) for name in names])
-        chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
+    choice = choose([try_candidate(use_case, name, fit, validation) for name in use_case.training.candidates])
+    try:
+        check_learnable(use_case, choice, fit, validation)
+    except InsufficientData as missing:
+        return str(missing)
+    chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
     pipeline, _ = fit_pipeline(fitted_as, chosen, trained)
     seconds = time.perf_counter() - started
 

@@ -104,12 +104,25 @@ def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
     return result.model_dump_json()
 
 
-def choose(results: list[str]) -> str:
-    """The candidate with the lowest validation loss; returns the choice as JSON."""
+def choose(name: str, training_set: str, results: list[str]) -> str:
+    """The candidate with the lowest validation loss; ends the run when none was fitted or nothing was learnt yet."""
     from ml.records.decision import CandidateResult
+    from ml.training.assemble import InsufficientData
+    from ml.training.fit import NoCandidate
     from ml.training.fit import choose as choose_candidate
+    from ml.training.learnable import check_learnable
+    from ml.training.parts import rows_of
 
-    return choose_candidate(tuple(CandidateResult.model_validate_json(r) for r in results)).model_dump_json()
+    bench, assembled = open_workbench(name), _training_set(training_set)
+    try:
+        choice = choose_candidate(tuple(CandidateResult.model_validate_json(r) for r in results))
+        if not assembled.request.force:
+            frame = bench.lake.read_training(assembled.data_version)
+            check_learnable(bench.use_case, choice, rows_of(frame, "fit"), rows_of(frame, "validation"))
+    except (InsufficientData, NoCandidate) as answer:
+        _end_untrained(bench, assembled, answer)
+        raise AirflowSkipException(str(answer)) from answer
+    return choice.model_dump_json()
 
 
 def package(name: str, training_set: str, choice: str) -> str:
@@ -265,6 +278,24 @@ def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> 
         subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
         lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
     )
+
+
+def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
+    """Candidates were tried and none of them will do: the outcome says why; that none was fitted is a person's job."""
+    from ml.training.fit import NoCandidate
+
+    request, outcome = assembled.request, "no_candidate" if isinstance(answer, NoCandidate) else "insufficient_data"
+    bench.registry.end_run(bench.registry.start_run(assembled, use_case=bench.use_case), outcome)
+    champion = assembled.champion_version
+    _conclude(bench, request, outcome, challenger=None, champion=champion, reasons=(str(answer),))
+    if outcome == "no_candidate":
+        post_warning(
+            bench,
+            key=f"no_candidate/{request.key}",
+            time=request.as_of,
+            subject=f"{bench.use_case.name}: no candidate could be trained",
+            lines=(str(answer), "Mend training.candidates or raise training.caps in the use case file."),
+        )
 
 
 def _tell_quarantine(bench: Workbench, request: Any) -> None:

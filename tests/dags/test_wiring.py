@@ -44,7 +44,10 @@ EDGES = {"monitor": MONITOR, "retrain": RETRAIN, "release": RELEASE}
 def test_every_dag_file_parses(dagbag):
     """No import errors, and three DAGs per use case."""
     assert dagbag.import_errors == {}
-    names = {"harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"}
+    names = {
+        *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
+        *("harbour_capped", "harbour_certain"),
+    }
     assert set(dagbag.dags) == {f"{name}.{file}" for name in names for file in EDGES}
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from ml.errors import DataError
-from ml.evaluation.baselines import forecast_baselines, forecast_majority, forecast_persistence, forecast_season
+from ml.evaluation.baselines import forecast_baselines, forecast_persistence, forecast_season
+from ml.training.base_rates import forecast_base_rates
 
 TRAINED = pd.DataFrame(
     {"late_now": [1.0, 1.0, 0.0, 0.0, 0.0, np.nan], "label": ["late", "late", "late", "on time", "on time", "on time"]}
@@ -16,8 +17,8 @@ def test_majority_is_the_shares_of_the_trained_rows(use_case):
     """Three late, three not, one of each added: half and half for every row."""
     judged = pd.DataFrame({"late_now": [0.0, 1.0, 1.0]})
 
-    assert forecast_majority(TRAINED, judged, use_case).tolist() == [[0.5, 0.5]] * 3
-    assert forecast_majority(TRAINED.iloc[:3], judged, use_case)[0] == pytest.approx([4 / 5, 1 / 5])
+    assert forecast_base_rates(TRAINED, judged, use_case).tolist() == [[0.5, 0.5]] * 3
+    assert forecast_base_rates(TRAINED.iloc[:3], judged, use_case)[0] == pytest.approx([4 / 5, 1 / 5])
 
 
 def test_persistence_is_the_shares_after_the_present_class(use_case):

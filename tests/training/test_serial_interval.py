@@ -45,19 +45,37 @@ def test_what_an_ideal_test_finds_in_85_of_100_cases_is_found_in_80(strength):
     assert found >= 800 - 2.6 * np.sqrt(1000 * 0.8 * 0.2)
 
 
-def test_with_all_cosines_it_is_students_test():
-    """Seven days that do not hang together: SciPy's p-value and interval."""
-    days = pd.date_range("2013-03-01", periods=7, freq="D", tz="UTC")
-    values = np.array([2.0, 1.0, 3.0, 1.5, 2.5, 0.5, 2.2])
+def by_hand(values: np.ndarray) -> tuple[float, int]:
+    """Standard error and degrees of freedom, by the formulas and loops."""
+    n, deviations = len(values), values - values.mean()
+    strength = sum(deviations[t] * deviations[t + 1] for t in range(n - 1)) / sum(deviations**2)
+    strength = min(max(strength + (1 + 4 * max(strength, 0)) / n, 0), 0.98)
+    strength = min(strength + np.sqrt((1 - strength**2) / n), 0.98)
+    wanted = min(max(int(0.6 * n ** (2 / 3)), 6), n - 1)
+    squares, shapes, kept = [], [], 0
+    for j in range(1, wanted + 1):
+        cosines = [np.sqrt(2 / n) * np.cos(np.pi * j * (t + 0.5) / n) for t in range(n)]
+        squares.append(sum(c * d for c, d in zip(cosines, deviations, strict=True)) ** 2)
+        w = np.pi * j / n
+        shapes.append((1 - strength) ** 2 / (1 - 2 * strength * np.cos(w) + strength**2))
+        kept += np.mean(shapes) >= 0.95
+    kept = max(kept, min(4, wanted))
+    return float(np.sqrt(np.mean(squares[:kept]) / np.mean(shapes[:kept]) / n)), kept
 
-    found = mean_in_time(values, days)
+
+@pytest.mark.parametrize(("n", "strength"), [(2, 0.0), (7, 0.0), (24, 0.3), (168, 0.9), (168, 0.0)])
+def test_error_and_freedom_are_those_of_the_formulas(n, strength):
+    """Cosine by cosine, with SciPy's interval from them."""
+    values = hours(np.random.default_rng(n), strength, n)
+    error, freedom = by_hand(values)
+
+    found = mean_in_time(values, pd.date_range("2013-03-01", periods=n, freq="h", tz="UTC"))
+
+    assert (found.error, found.freedom) == (pytest.approx(error), freedom)
+    low, high = stats.t.interval(0.8, freedom, loc=values.mean(), scale=error)
     told = found.interval(0.1)
-
-    assert found.freedom == 6
-    assert found.p_above(1.0) == pytest.approx(stats.ttest_1samp(values, 1.0, alternative="greater").pvalue)
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.8)
-    assert (told.low, told.high) == (pytest.approx(low), pytest.approx(high))
-    assert told.confidence == pytest.approx(0.8)
+    assert (told.low, told.high, told.confidence) == (pytest.approx(low), pytest.approx(high), pytest.approx(0.8))
+    assert found.p_above(0.3) == pytest.approx(stats.t.sf((values.mean() - 0.3) / error, freedom))
 
 
 def test_the_interval_ends_where_the_p_value_is_the_level():
