@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import ConflictError
-from ml.records.decision import CandidateResult, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, GateDecision, Parity, ServingCost, TrainingSet
 from ml.records.measure import Estimate, Window
 from ml.registry.mlflow_faults import is_taken, write_once
 from ml.registry.tags import request_identity
@@ -143,6 +143,12 @@ def parity_numbers(parity: Parity) -> dict[str, float]:
         "parity/largest_difference": parity.largest_difference,
         "parity/rows": float(parity.n),
     }
+
+
+def cost_numbers(cost: ServingCost) -> dict[str, float]:
+    """Metrics of what the package costs to ask."""
+    numbers = cost.model_dump(exclude={"format", "n", "batch_rows"})
+    return {f"cost/{name}": float(value) for name, value in numbers.items()}
 
 
 def gate_numbers(decision: GateDecision) -> dict[str, float]:

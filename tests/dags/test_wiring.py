@@ -20,7 +20,7 @@ MONITOR = {
 RETRAIN = {
     "claim": {"assemble", "give_back"},
     "assemble": {"check_data"},
-    "check_data": {"train", "package"},
+    "check_data": {"train", "choose", "package"},
     "train": {"choose"},
     "choose": {"package"},
     "package": {"evaluate", "promote", "reject"},
