@@ -51,7 +51,7 @@ def by_hand(values: np.ndarray) -> tuple[float, int]:
     strength = sum(deviations[t] * deviations[t + 1] for t in range(n - 1)) / sum(deviations**2)
     strength = min(max(strength + (1 + 4 * max(strength, 0)) / n, 0), 0.98)
     strength = min(strength + np.sqrt((1 - strength**2) / n), 0.98)
-    wanted = min(max(int(0.6 * n ** (2 / 3)), 6), n - 1)
+    wanted = min(max(int(0.41 * n ** (2 / 3)), 6), n - 1)
     squares, shapes, kept = [], [], 0
     for j in range(1, wanted + 1):
         cosines = [np.sqrt(2 / n) * np.cos(np.pi * j * (t + 0.5) / n) for t in range(n)]
