@@ -63,14 +63,21 @@ def forecast_season(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCa
 def forecast_baselines(
     trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase
 ) -> dict[str, NDArray[np.float64]]:
-    """Every baseline that the use case file asks for: ``persistence``, ``seasonal``, ``majority``."""
+    """Forecasts of :func:`asked_baselines`; none where there is no row to learn from."""
+    known = {"persistence": forecast_persistence, "seasonal": forecast_season, "majority": forecast_base_rates}
+    names = asked_baselines(use_case) if len(trained) else ()
+    return {name: known[name](trained, judged, use_case) for name in names}
+
+
+def asked_baselines(use_case: UseCase) -> tuple[str, ...]:
+    """Those that the use case file asks for: ``persistence``, ``seasonal``, ``majority``."""
     asked = use_case.baselines
     wanted = {
-        "persistence": forecast_persistence if asked.persistence is not None else None,
-        "seasonal": forecast_season if asked.seasonal else None,
-        "majority": forecast_base_rates if asked.majority else None,
+        "persistence": asked.persistence is not None,
+        "seasonal": bool(asked.seasonal),
+        "majority": asked.majority,
     }
-    return {name: forecast(trained, judged, use_case) for name, forecast in wanted.items() if forecast}
+    return tuple(name for name, yes in wanted.items() if yes)
 
 
 def _season(rows: pd.DataFrame, use_case: UseCase) -> NDArray[np.object_]:

@@ -36,7 +36,7 @@ class Contender:
     digest
         Of its graph.
     watermark
-        Newest event time that it was trained on; of a challenger None, since it is read from the rows.
+        Newest event time that it was trained on; a challenger's is read from its rows where they are at hand.
     """
 
     version: int
@@ -73,7 +73,7 @@ class Evidence:
     challenger_loss, champion_loss
         In the metric of the gate, of shape ``(n_samples,)``.
     baseline_losses
-        The same for each baseline that the use case file asks for.
+        The same for each baseline that the use case file asks for; none without training rows.
     watermark, champion_watermark
         Newest event time that each was trained on; the challenger's is read from the rows, not from a record.
     shared_rows
@@ -137,7 +137,7 @@ def collect_evidence(  # noqa: PLR0913 - two models and all that is known of the
     Parameters
     ----------
     frame
-        The training set's rows, with ``part``.
+        The training set's rows, with ``part``; the holdout's alone where the others are not at hand.
     parity, cost
         Of the challenger's graph.
     past
@@ -148,7 +148,8 @@ def collect_evidence(  # noqa: PLR0913 - two models and all that is known of the
     Raises
     ------
     DataError
-        The challenger cannot answer. That the champion cannot is an answer: ``champion_fault``.
+        The challenger cannot answer, or nobody knows what it was trained on. That the champion cannot is an answer:
+        ``champion_fault``.
     """
     trained, judged = rows_of(frame, "fit", "validation"), rows_of(frame, "holdout")
     labels = judged["label"].to_numpy()
@@ -172,7 +173,7 @@ def collect_evidence(  # noqa: PLR0913 - two models and all that is known of the
         challenger_loss=loss(answers),
         champion_loss=None if told is None else loss(told),
         baseline_losses={name: loss(each) for name, each in forecast_baselines(trained, judged, use_case).items()},
-        watermark=trained["event_time"].max().to_pydatetime(),
+        watermark=_watermark(trained, challenger),
         champion_watermark=known,
         shared_rows=_count_shared(trained, judged, use_case),
         parity=parity,
@@ -194,6 +195,15 @@ def _ask_champion(champion: Contender | None, rows: pd.DataFrame) -> tuple[Float
         return champion.answer(rows), None
     except DataError as error:
         return None, str(error)
+
+
+def _watermark(trained: pd.DataFrame, challenger: Contender) -> datetime:
+    if len(trained):
+        newest: datetime = trained["event_time"].max().to_pydatetime()
+        return newest
+    if challenger.watermark is None:
+        raise DataError("nobody knows what the challenger was trained on", where=f"version {challenger.version}")
+    return as_utc(challenger.watermark)
 
 
 def _count_shared(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> int:

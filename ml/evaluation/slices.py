@@ -20,7 +20,8 @@ def cut_slices(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -
     Parameters
     ----------
     trained
-        Quantiles of bins are those of these rows, so that slices do not depend on what is judged.
+        Quantiles of bins are those of these rows, so that slices do not depend on what is judged; where there are
+        none, those of the judged ones.
     judged
         Rows to cut.
 
@@ -36,7 +37,8 @@ def cut_slices(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -
             values = values_of(judged, name, use_case)
             found |= {f"{name}={value}": values == value for value in sorted(set(values))}
         else:
-            found |= _bins(name, trained[name], judged[name], how)
+            known = trained if len(trained) else judged
+            found |= _bins(name, known[name], judged[name], how)
     return {name: mask for name, mask in found.items() if mask.any()}
 
 

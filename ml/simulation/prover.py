@@ -34,6 +34,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "champion from the future": of_data.champion_of_the_future,
     "challenger of older data": of_data.older_data,
     "too few rows": of_data.too_few_rows,
+    "one class in the holdout": of_data.one_class_only,
     "compared with itself": of_data.compared_with_itself,
     "poisoned blocks, 5 % flipped": of_data.poisoned(0.05),
     "poisoned blocks, 10 % flipped": of_data.poisoned(0.1),
@@ -78,7 +79,7 @@ SLOW = (
 )
 _OF_NUMBERS = ("leaking feature", "poisoned blocks, backdoor", "broken slice", "behaviour test violated")
 _OF_CLASSES = (
-    *("inverted classes", "broken slice", "unfair to a group", "uncalibrated"),
+    *("one class in the holdout", "inverted classes", "broken slice", "unfair to a group", "uncalibrated"),
     *("too many decisions changed", "fair"),
 )
 

@@ -217,6 +217,14 @@ def test_too_few_rows_are_undecidable_and_rejected(use_case, evidence, rows):
     assert bool(decision.losses) == (rows > 0)
 
 
+def test_a_holdout_of_one_class_is_undecidable(use_case, evidence):
+    """Whoever always answers what happened in every row looks perfect; nothing is promoted on that."""
+    decision = decide_gate(replace(evidence, labels=np.full(evidence.n, "late", dtype=object)), use_case)
+
+    assert (decision.decision, decision.state) == ("reject", "undecidable")
+    assert "of two classes: all are late" in decision.reasons[0]
+
+
 def test_a_single_moment_is_undecidable(use_case, evidence):
     """Rows of one hour are one draw, which has no interval, and of one block there are too few."""
     moment = evidence.event_time[:1].repeat(evidence.n)

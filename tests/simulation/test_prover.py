@@ -37,6 +37,7 @@ BY = {
     "champion from the future": "unseen_holdout",
     "challenger of older data": "watermark",
     "too few rows": "enough_rows",
+    "one class in the holdout": "enough_rows",
     "compared with itself": "another_model",
     "poisoned blocks, 5 % flipped": "beats_champion",
     "poisoned blocks, 10 % flipped": "beats_champion",

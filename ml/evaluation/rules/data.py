@@ -25,15 +25,18 @@ def judge_data(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]:
 
 
 def _judge_rows(evidence: Evidence, use_case: UseCase) -> RuleResult:
+    """Where only one class happened, whoever answers nothing else would win."""
     needed, blocks = use_case.gate.minimum_rows, count_blocks(evidence.event_time, use_case.gate.block)
-    enough = evidence.n >= needed and blocks >= 2
+    alone = not use_case.regression and len(set(evidence.labels)) == 1
+    enough = evidence.n >= needed and blocks >= 2 and not alone
     return RuleResult(
         name="enough_rows",
         value=evidence.n,
         bound=needed,
         n=evidence.n,
         verdict=Verdict.PASS if enough else Verdict.UNDECIDABLE,
-        detail=f"the holdout has {evidence.n} labelled rows in {blocks} blocks; {needed} rows in 2 are needed",
+        detail=f"the holdout has {evidence.n} labelled rows in {blocks} blocks; {needed} rows in 2 are needed"
+        + (f", of two classes: all are {evidence.labels[0]}" if alone else ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ml.evaluation.baselines import asked_baselines
 from ml.evaluation.evidence import Evidence, Floats
 from ml.evaluation.paired import compare_paired
 from ml.evaluation.spending import spend_level
@@ -23,8 +24,9 @@ def judge_loss(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]:
     """
     if evidence.champion_loss is not None:
         yield _judge_champion(evidence, evidence.champion_loss, use_case)
-    for name, losses in evidence.baseline_losses.items():
-        yield _judge_baseline(evidence, use_case, name, losses)
+    for name in asked_baselines(use_case):
+        losses = evidence.baseline_losses.get(name)
+        yield _without_rows(name) if losses is None else _judge_baseline(evidence, use_case, name, losses)
 
 
 def _judge_champion(evidence: Evidence, champion: Floats, use_case: UseCase) -> RuleResult:
@@ -71,6 +73,11 @@ def _judge_baseline(evidence: Evidence, use_case: UseCase, name: str, losses: Fl
         detail=f"{gate.metric} {_mean(evidence.challenger_loss)} against {_mean(losses)} of the {name} forecast: "
         f"better by {_number(told.value)}",
     )
+
+
+def _without_rows(name: str) -> RuleResult:
+    detail = f"the rows that the {name} forecast would learn from are not at hand"
+    return RuleResult(name=f"beats_{name}", value=None, bound=0, n=0, verdict=Verdict.UNDECIDABLE, detail=detail)
 
 
 def _mean(losses: Floats) -> str:

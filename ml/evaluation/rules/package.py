@@ -27,12 +27,13 @@ def judge_package(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]
 def _judge_parity(evidence: Evidence, use_case: UseCase) -> RuleResult:
     parity, allowed = evidence.parity, use_case.gate.parity_flips
     holds = parity.verdict is Verdict.PASS and parity.flips <= allowed and parity.n > 0
+    unknown = parity.verdict is Verdict.UNDECIDABLE
     return RuleResult(
         name="parity",
         value=parity.flips,
         bound=allowed,
         n=parity.n,
-        verdict=Verdict.PASS if holds else Verdict.FAIL,
+        verdict=Verdict.UNDECIDABLE if unknown else Verdict.PASS if holds else Verdict.FAIL,
         detail=f"ONNX and scikit-learn decide differently in {parity.flips} of {parity.n} rows, "
         f"{allowed} allowed; probabilities differ by {parity.largest_difference:.1g} at most",
     )

@@ -118,6 +118,13 @@ def too_few_rows(scene: Scene) -> Judged:
     return judge(scene, attempt_of(scene, frame=frame))
 
 
+def one_class_only(scene: Scene) -> Judged:
+    """Nothing else happened in the holdout, so that whoever always says so wins."""
+    usual = scene.holdout["label"].value_counts().index[0]
+    frame = scene.frame[(scene.frame["part"] != "holdout") | (scene.frame["label"] == usual)].reset_index(drop=True)
+    return judge(scene, attempt_of(scene, frame=frame))
+
+
 def compared_with_itself(scene: Scene) -> Judged:
     """The champion is the challenger's own graph."""
     attempt = attempt_of(scene)
