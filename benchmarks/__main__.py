@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.gate import GateBench, draw_gate, measure_gate
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
@@ -20,7 +21,7 @@ from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
 COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
-PARTS = (*COMPARED, "detection", "poison")
+PARTS = (*COMPARED, "detection", "poison", "gate")
 
 
 def main(arguments: list[str]) -> None:
@@ -29,31 +30,43 @@ def main(arguments: list[str]) -> None:
     settings().quieten_this_process()
     detection: Detection | None = None
     poison: tuple[Clean, tuple[Poisoned, ...]] | None = None
+    gate: GateBench | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
         if "detection" in asked.parts:
             detection = compare_detection(Path(folder), say)
         if "poison" in asked.parts:
             poison = measure_poison(say)
+        if "gate" in asked.parts:
+            gate = measure_gate(say)
     if detection and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
     if asked.json:
-        print_json(_as_dictionary(compared, detection, poison))
+        print_json(_as_dictionary(compared, detection, poison, gate))
         return
     if compared:
         stdout.print(draw(compared))
-    tables = (*(draw_detection(detection) if detection else ()), *(draw_poison(*poison) if poison else ()))
+    tables = (
+        *(draw_detection(detection) if detection else ()),
+        *(draw_poison(*poison) if poison else ()),
+        *(draw_gate(gate) if gate else ()),
+    )
     stdout.print(*tables, sep="\n")
 
 
 def _as_dictionary(
-    compared: list[Comparison], detection: Detection | None, poison: tuple[Clean, tuple[Poisoned, ...]] | None
+    compared: list[Comparison],
+    detection: Detection | None,
+    poison: tuple[Clean, tuple[Poisoned, ...]] | None,
+    gate: GateBench | None,
 ) -> dict[str, object]:
     told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
     if detection:
         told["detection"] = dataclasses.asdict(detection)
     if poison:
         told["poison"] = {"clean": vars(poison[0]), "attacks": [vars(row) for row in poison[1]]}
+    if gate:
+        told["gate"] = dataclasses.asdict(gate)
     return told
 
 

@@ -32,7 +32,8 @@ def retrain(use_case: UseCase) -> DAG:
             .partial(name=name, training_set=training_set)
             .expand(candidate=candidates)
         )
-        challenger = task(stage.package)(name, training_set, task(stage.choose)(results))
+        choice = task(stage.choose)(name, training_set, results)
+        challenger = task(stage.package)(name, training_set, choice)
         verdict = task.branch(stage.evaluate)(name, challenger)
         review = HITLBranchOperator(
             task_id="review",

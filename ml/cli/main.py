@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ml.cli import backtest, demo, drift, history, pipeline, quarantine, stack, use_case
+from ml.cli import backtest, demo, drift, evaluate, history, pipeline, prove_gate, quarantine, stack, use_case
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
@@ -31,6 +31,8 @@ for command in (
     drift.profile,
     drift.drift,
     backtest.backtest,
+    evaluate.evaluate,
+    prove_gate.prove_gate,
     pipeline.monitor,
     pipeline.retrain,
     history.history,

@@ -7,31 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
+from ml.evaluation.slices import values_of
+from ml.training.base_rates import class_shares, forecast_base_rates
 from ml.training.class_names import name_classes
 from ml.use_case import UseCase
-
-#: Rows of every class that are added to what was counted, so that nothing is impossible (Laplace's rule).
-_PRIOR = 1.0
-
-
-def forecast_majority(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
-    """Every row gets the shares of the classes among the trained rows; of a regression the mean of their labels.
-
-    With ``gate.metric: absolute_error`` it is their median, which then is the best of all constants.
-
-    Parameters
-    ----------
-    trained, judged
-        Feature frames with ``label``; labels of ``judged`` are not looked at.
-
-    Returns
-    -------
-    ndarray of shape ``(n_judged, len(use_case.answers))``
-    """
-    if use_case.regression:
-        centre = np.median if use_case.gate.metric == "absolute_error" else np.mean
-        return np.full((len(judged), 1), float(centre(trained["label"].to_numpy(dtype=np.float64))))
-    return np.tile(_shares(trained["label"], use_case), (len(judged), 1))
 
 
 def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
@@ -54,17 +33,53 @@ def forecast_persistence(trained: pd.DataFrame, judged: pd.DataFrame, use_case: 
         raise DataError("there is no persistence forecast", where="baselines.persistence", got="nothing")
     if use_case.regression:
         now = judged[column].to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
-        return np.where(np.isfinite(now), now, forecast_majority(trained, judged, use_case))
+        return np.where(np.isfinite(now), now, forecast_base_rates(trained, judged, use_case))
     before = np.array(name_classes(trained[column], use_case.target), dtype=object)
     present = np.array(name_classes(judged[column], use_case.target), dtype=object)
-    forecast = forecast_majority(trained, judged, use_case)
+    forecast = forecast_base_rates(trained, judged, use_case)
     for name in use_case.target.class_names:
         if (before == name).any():
-            forecast[present == name] = _shares(trained["label"][before == name], use_case)
+            forecast[present == name] = class_shares(trained["label"][before == name], use_case)
     return forecast
 
 
-def _shares(labels: pd.Series, use_case: UseCase) -> NDArray[np.float64]:
-    counts = np.array([(labels == name).sum() for name in use_case.target.class_names]) + _PRIOR
-    shares: NDArray[np.float64] = counts / counts.sum()
-    return shares
+def forecast_season(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:
+    """Every row gets what :func:`forecast_base_rates` makes of the trained rows of its season, ``baselines.seasonal``.
+
+    A row of a season that was not trained on gets the forecast of all.
+
+    Returns
+    -------
+    ndarray of shape ``(n_judged, len(use_case.answers))``
+    """
+    forecast = forecast_base_rates(trained, judged, use_case)
+    before, now = _season(trained, use_case), _season(judged, use_case)
+    for season in set(now) & set(before):
+        inside = now == season
+        forecast[inside] = forecast_base_rates(trained[before == season], judged[inside], use_case)
+    return forecast
+
+
+def forecast_baselines(
+    trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase
+) -> dict[str, NDArray[np.float64]]:
+    """Forecasts of :func:`asked_baselines`; none where there is no row to learn from."""
+    known = {"persistence": forecast_persistence, "seasonal": forecast_season, "majority": forecast_base_rates}
+    names = asked_baselines(use_case) if len(trained) else ()
+    return {name: known[name](trained, judged, use_case) for name in names}
+
+
+def asked_baselines(use_case: UseCase) -> tuple[str, ...]:
+    """Those that the use case file asks for: ``persistence``, ``seasonal``, ``majority``."""
+    asked = use_case.baselines
+    wanted = {
+        "persistence": asked.persistence is not None,
+        "seasonal": bool(asked.seasonal),
+        "majority": asked.majority,
+    }
+    return tuple(name for name, yes in wanted.items() if yes)
+
+
+def _season(rows: pd.DataFrame, use_case: UseCase) -> NDArray[np.object_]:
+    parts = [values_of(rows, name, use_case) for name in use_case.baselines.seasonal]
+    return np.array([" ".join(season) for season in zip(*parts, strict=True)], dtype=object)

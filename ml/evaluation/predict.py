@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.errors import DataError
+from ml.evaluation.evidence import Contender
 from ml.records.release import Package
 from ml.training.graph import MODEL, PACKAGE, load_graph
 from ml.use_case import UseCase
+
+
+def contender(folder: Path, version: int, use_case: UseCase, *, watermark: datetime | None = None) -> Contender:
+    """A packaged model as the gate meets it.
+
+    Raises
+    ------
+    DataError
+        The package cannot be read. Whether it can answer is seen when it is asked.
+    """
+    digest = Package.read(folder / PACKAGE).digest
+    return Contender(version, lambda rows: predict(folder, rows, use_case), digest, watermark)
 
 
 def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.float64]:

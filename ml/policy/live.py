@@ -20,6 +20,7 @@ from ml.training.block_interval import CONFIDENCE, count_blocks, mean_over_block
 from ml.training.class_names import is_label
 from ml.training.error_model import expect_errors
 from ml.training.loss import LOSSES, SMALLEST_PROBABILITY
+from ml.training.serial_interval import mean_in_time
 from ml.use_case import UseCase
 
 #: Past windows without which an estimate is neither trusted nor distrusted.
@@ -189,7 +190,7 @@ def compare_live(
         return Estimate(value=None, n=len(rows), confidence=1 - 2 * level, detail=detail)
     loss, labels = LOSSES[use_case.gate.metric], rows["label"].to_numpy()
     gain = loss(labels, champion[known], classes) - loss(labels, challenger[known], classes)
-    return mean_over_blocks(gain, rows["event_time"], block=use_case.gate.block, confidence=1 - 2 * level)
+    return mean_in_time(gain, rows["event_time"]).interval(level)
 
 
 def trust_estimates(pairs: Sequence[tuple[Estimate, Estimate]]) -> bool | None:

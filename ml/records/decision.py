@@ -286,7 +286,13 @@ class ServingCost(Record):
 
 
 class RuleResult(Record):
-    """One rule of the gate: its number, its interval, its bound and its verdict."""
+    """One rule of the gate: its number, its interval, its bound and its verdict.
+
+    Attributes
+    ----------
+    p, level
+        Of a rule that is a test: its p-value, and the level that it was held against.
+    """
 
     name: str
     value: float | None
@@ -294,8 +300,13 @@ class RuleResult(Record):
     high: float | None = None
     bound: float | None = None
     n: int
+    p: float | None = None
+    level: float | None = None
     verdict: Verdict
     detail: str
+
+
+GateState = Literal["first_model", "compared", "undecidable", "champion_unevaluable"]
 
 
 class GateDecision(Record):
@@ -304,14 +315,15 @@ class GateDecision(Record):
     Attributes
     ----------
     state
-        ``first_model`` (no champion yet), ``compared``, or ``undecidable``.
+        ``first_model`` (no champion yet), ``compared``, ``undecidable``, or ``champion_unevaluable`` (the champion
+        cannot answer the rows, a person decides).
     losses
         Mean loss on the holdout by who forecast: ``challenger``, ``champion``, a baseline's name; lower is better.
     """
 
     use_case: str
     decision: Literal["promote", "review", "reject"]
-    state: Literal["first_model", "compared", "undecidable"]
+    state: GateState
     challenger_version: int
     champion_version: int | None
     holdout: Window
@@ -319,9 +331,14 @@ class GateDecision(Record):
     reasons: tuple[str, ...]
     losses: dict[str, float] = Field(default_factory=dict)
 
+    @property
+    def p(self) -> float | None:
+        """Of the comparison with the champion; None where there was none."""
+        return next((rule.p for rule in self.rules if rule.name == "beats_champion"), None)
+
 
 #: Outcomes of retrainings in which nothing was trained: they start no cool-down and count as no attempt.
-UNTRAINED = ("insufficient_data", "bad_data")
+UNTRAINED = ("insufficient_data", "bad_data", "no_candidate")
 
 
 class RetrainOutcome(Record):
@@ -330,14 +347,15 @@ class RetrainOutcome(Record):
     Attributes
     ----------
     outcome
-        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``bad_data`` (a check before the fit
+        ``promoted``, ``rejected``, ``sent_to_review``, ``insufficient_data``, ``no_candidate`` (each was stopped
+        at its caps or could not be fitted), ``bad_data`` (a check before the fit
         failed).
     challenger_version
         Version in the registry; None when nothing was trained.
     """
 
     request: RetrainRequest
-    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data"]
+    outcome: Literal["promoted", "rejected", "sent_to_review", "insufficient_data", "bad_data", "no_candidate"]
     challenger_version: int | None
     champion_version: int | None
     reasons: tuple[str, ...]

@@ -13,21 +13,21 @@ from ml.errors import DataError, InputError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
-from ml.registry.manifest import MODEL, PACKAGE
 from ml.registry.mlflow_checks import check_name
 from ml.registry.page import describe_gate, describe_training
-from ml.registry.port import PARITY, REFERENCE, ModelVersion, Registry, check_package, check_same_bytes
+from ml.registry.port import PARITY, REFERENCE, ModelVersion, Registry, check_package, check_same_bytes, kept_files
 from ml.registry.tags import gate_tags, read_version, release_tags, version_tags
 from ml.use_case import UseCase
 
 
 @dataclass
 class Run:
-    """What one retraining noted: its training set, its candidates by name, its gate decision."""
+    """What one retraining noted: its training set, its candidates by name, its gate decision or its end without one."""
 
     training_set: TrainingSet
     candidates: dict[str, tuple[CandidateResult, dict[str, Any]]] = field(default_factory=dict)
     gate: GateDecision | None = None
+    outcome: str | None = None
 
 
 class MemoryRegistry(Registry):
@@ -49,6 +49,10 @@ class MemoryRegistry(Registry):
     def log_candidate(self, run_id: str, result: CandidateResult, parameters: Mapping[str, Any]) -> None:
         """See :class:`Registry`."""
         self.runs[run_id].candidates.setdefault(result.name, (result, dict(parameters)))
+
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """See :class:`Registry`."""
+        self.runs[run_id].outcome = outcome
 
     def register(
         self,
@@ -74,7 +78,7 @@ class MemoryRegistry(Registry):
             created_at=datetime.now(UTC),
             description=describe_training(package, parity, choice, training_set),
         )
-        kept = {name: (folder / name).read_bytes() for name in (MODEL, PACKAGE, REFERENCE)}
+        kept = {name: (folder / name).read_bytes() for name in kept_files(folder)}
         self._files[version.name, version.version] = kept | {PARITY: parity.model_dump_json().encode()}
         versions.append(version)
         return version

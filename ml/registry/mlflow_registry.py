@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import DataError, InputError
-from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
-from ml.registry.manifest import MODEL, PACKAGE
+from ml.registry.manifest import MODEL
 from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias
 from ml.registry.mlflow_model import settle_model
 from ml.registry.mlflow_runs import (
+    cost_numbers,
     estimate_numbers,
     finish_candidate,
     gate_numbers,
@@ -35,9 +36,11 @@ from ml.registry.port import (
     Registry,
     check_package,
     check_same_bytes,
+    kept_files,
 )
 from ml.registry.tags import gate_tags, read_version, release_tags, request_identity, version_tags
 from ml.settings import prepare_mlflow
+from ml.training.cost import COST
 from ml.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -79,6 +82,12 @@ class MlflowRegistry(Registry):
         with asking(self._url):
             finish_candidate(self._client, run_id, result, parameters)
 
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            self._client.set_tag(run_id, "outcome", outcome)
+            self._client.set_terminated(run_id, "FINISHED")
+
     def register(
         self,
         run_id: str,
@@ -103,6 +112,8 @@ class MlflowRegistry(Registry):
             model_id = settle_model(self._client, run, folder / MODEL, package, training_set)
             chosen = next(result for result in choice.results if result.name == choice.chosen)
             numbers = estimate_numbers(f"validation_{chosen.metric}", chosen.loss) | parity_numbers(parity)
+            if (folder / COST).exists():
+                numbers |= cost_numbers(ServingCost.read(folder / COST))
             log_numbers(self._client, run, numbers, model_id=model_id)
             self._ensure_model(package.use_case, run.info.experiment_id)
             made = self._client.create_model_version(
@@ -214,7 +225,7 @@ class MlflowRegistry(Registry):
                 return found
 
     def _log_package(self, run_id: str, folder: Path, parity: Parity) -> None:
-        for name in (MODEL, PACKAGE, REFERENCE):
+        for name in kept_files(folder):
             self._client.log_artifact(run_id, str(folder / name), FOLDER)
         self._client.log_text(run_id, parity.model_dump_json(indent=1), f"{FOLDER}/{PARITY}")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import ConflictError
-from ml.records.decision import CandidateResult, GateDecision, Parity, TrainingSet
+from ml.records.decision import CandidateResult, GateDecision, Parity, ServingCost, TrainingSet
 from ml.records.measure import Estimate, Window
 from ml.registry.mlflow_faults import is_taken, write_once
 from ml.registry.tags import request_identity
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 IDENTITY = "perennial.identity"
 
 _PARENT = "mlflow.parentRunId"
+#: MLflow takes 250 characters; an ending such as ``_bound`` is added.
+_LONGEST_NAME = 200
 
 
 def find_experiment(client: MlflowClient, use_case: UseCase) -> str:
@@ -142,15 +145,31 @@ def parity_numbers(parity: Parity) -> dict[str, float]:
     }
 
 
+def cost_numbers(cost: ServingCost) -> dict[str, float]:
+    """Metrics of what the package costs to ask."""
+    numbers = cost.model_dump(exclude={"format", "n", "batch_rows"})
+    return {f"cost/{name}": float(value) for name, value in numbers.items()}
+
+
 def gate_numbers(decision: GateDecision) -> dict[str, float]:
     """Metrics of the gate: every forecaster's loss; value, interval and bound of every rule; those that are defined."""
-    losses = {f"holdout/{name}": loss for name, loss in decision.losses.items()}
-    found = {
-        f"gate/{rule.name}{suffix}": value
-        for rule in decision.rules
-        for suffix, value in (("", rule.value), ("_low", rule.low), ("_high", rule.high), ("_bound", rule.bound))
-    }
-    return losses | {name: value for name, value in found.items() if value is not None}
+    found = {f"holdout/{name}": loss for name, loss in decision.losses.items()}
+    for rule in decision.rules:
+        name = _metric_name(f"gate/{rule.name}", taken=found)
+        numbers = {"": rule.value, "_low": rule.low, "_high": rule.high, "_bound": rule.bound, "_p": rule.p}
+        found |= {name + suffix: value for suffix, value in numbers.items() if value is not None}
+    return found
+
+
+def _metric_name(text: str, *, taken: Mapping[str, float]) -> str:
+    """A name that MLflow takes: slices are named after values, which may hold any sign; two never share a name."""
+    told = text.replace("<=", " to ").replace("<", " below ").replace("=", ":")
+    told = re.sub(r"[^\w\-. :/]", "_", told, flags=re.ASCII)[:_LONGEST_NAME]
+    number, name = 1, told
+    while name in taken:
+        number += 1
+        name = f"{told} {number}"
+    return name
 
 
 def _oldest(client: MlflowClient, experiment: str, identity: str) -> Run | None:

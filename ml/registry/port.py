@@ -17,7 +17,8 @@ from ml.errors import ConflictError, DataError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
-from ml.registry.manifest import PACKAGE, digest_file, verify_artifact
+from ml.registry.manifest import MODEL, PACKAGE, digest_file, verify_artifact
+from ml.training.cost import COST
 from ml.use_case import UseCase
 
 REFERENCE = "reference_profile.json"
@@ -81,6 +82,10 @@ class Registry(ABC):
     @abstractmethod
     def log_candidate(self, run_id: str, result: CandidateResult, parameters: Mapping[str, Any]) -> None:
         """Note one candidate's parameters, loss and seconds under its retraining, once."""
+
+    @abstractmethod
+    def end_run(self, run_id: str, outcome: str) -> None:
+        """End a retraining's run that leads to no version, with the tag ``outcome``."""
 
     @abstractmethod
     def register(
@@ -217,6 +222,11 @@ def check_package(folder: Path, package: Package) -> str:
         raise DataError("package file holds another package", where=str(folder / PACKAGE), got=found.digest)
     ReferenceProfile.read(folder / REFERENCE)
     return package_digest
+
+
+def kept_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files in a package's folder that are kept with its version; its cost where it was measured."""
+    return (MODEL, PACKAGE, REFERENCE, *((COST,) if (folder / COST).exists() else ()))
 
 
 def check_same_bytes(version: ModelVersion, package: Package) -> ModelVersion:

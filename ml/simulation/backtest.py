@@ -21,7 +21,7 @@ from ml.policy.live import PAIRS_TO_LOOK_BACK, compare_live, estimated_loss, rea
 from ml.policy.reducible import reducible_loss
 from ml.records.backtest import Backtest, BacktestDecision, PolicyResult
 from ml.records.base import as_utc
-from ml.records.decision import DriftCheck, MonitorDecision
+from ml.records.decision import DriftCheck, GateDecision, MonitorDecision
 from ml.records.measure import Estimate, Window
 from ml.simulation.virtual_stages import VirtualModel, judge_virtually, train_virtually
 from ml.training.loss import LOSSES
@@ -41,6 +41,10 @@ COSTS = (0.25, 1.0, 4.0)
 HINDSIGHT = 6
 
 
+#: What became of a challenger by what the gate decided; a reviewer is taken to approve.
+OUTCOMES = {"promote": "promoted", "review": "promoted", "reject": "rejected"}
+
+
 @dataclass
 class _Story:
     """One history with everything that was computed on it, each thing once."""
@@ -52,7 +56,7 @@ class _Story:
     checks: dict[tuple[datetime, datetime], DriftCheck] = field(default_factory=dict)
     gains: dict[tuple[datetime, datetime, float], Estimate] = field(default_factory=dict)
     live: dict[tuple[datetime, datetime], tuple[Estimate, Estimate]] = field(default_factory=dict)
-    gates: dict[tuple[datetime, datetime, float], tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    gates: dict[tuple[datetime, datetime, float, tuple[float, ...]], GateDecision] = field(default_factory=dict)
 
     def between(self, start: datetime, end: datetime) -> slice:
         """Rows of ``start <= event time < end``."""
@@ -220,6 +224,7 @@ def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> Policy
     """The stages of the DAGs."""
     champion, past, total, seconds = story.ends[0], Past(), 0.0, 0.0
     rejected: datetime | None = None
+    earlier: tuple[float, ...] = ()
     decided: list[MonitorDecision] = []
     told: list[BacktestDecision] = []
     retrainings = promoted = 0
@@ -232,15 +237,18 @@ def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> Policy
         decided.append(decision)
         outcome, reasons = None, decision.reasons
         if decision.action == "retrain" and end in story.models:
-            outcome, why = _retrain(story, use_case, champion, end)
-            reasons += why
-            if outcome != "insufficient_data":
+            gate = _retrain(story, use_case, champion, end, earlier)
+            if isinstance(gate, str):
+                outcome, reasons = "insufficient_data", (*reasons, gate)
+            else:
+                outcome, reasons = OUTCOMES[gate.decision], reasons + gate.reasons
                 retrainings += 1
                 seconds += _model(story, end).seconds
                 past = Past(((end, outcome, "monitor"), *past.retrainings))
                 rejected = end if outcome == "rejected" else None
+                earlier += () if gate.p is None else (gate.p,)
             if outcome == "promoted":
-                promoted, champion = promoted + 1, end
+                promoted, champion, earlier = promoted + 1, end, ()
         told.append(
             BacktestDecision(
                 as_of=end,
@@ -260,17 +268,19 @@ def _ours(story: _Story, use_case: UseCase, changed: dict[str, float]) -> Policy
     return result.model_copy(update=update)
 
 
-def _retrain(story: _Story, use_case: UseCase, champion: datetime, moment: datetime) -> tuple[str, tuple[str, ...]]:
+def _retrain(
+    story: _Story, use_case: UseCase, champion: datetime, moment: datetime, earlier: tuple[float, ...]
+) -> GateDecision | str:
+    """What the gate decides about a challenger as of a moment, or why there is none."""
     challenger = story.models[moment]
     if isinstance(challenger, str):
-        return "insufficient_data", (challenger,)
+        return challenger
     serving = _model(story, champion)
     if challenger.holdout.start < as_utc(serving.watermark) + use_case.target.horizon:
-        return "insufficient_data", ("The champion was trained on rows of the holdout.",)
-    key = (moment, champion, use_case.gate.level)
+        return "The champion was trained on rows of the holdout."
+    key = (moment, champion, use_case.gate.level, earlier)
     if key not in story.gates:
-        gate = judge_virtually(use_case, story.rows, challenger, serving)
-        story.gates[key] = ("rejected" if gate.decision == "reject" else "promoted", gate.reasons)
+        story.gates[key] = judge_virtually(use_case, story.rows, challenger, serving, earlier)
     return story.gates[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,19 +12,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.drift.answers import with_answers
-from ml.evaluation.baselines import forecast_majority, forecast_persistence
 from ml.evaluation.describe import describe_training
-from ml.evaluation.evidence import Evidence
+from ml.evaluation.evidence import Contender, collect_evidence
 from ml.evaluation.gate import decide_gate
 from ml.records.decision import GateDecision, Parity, RetrainRequest
 from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
 from ml.training.assemble import InsufficientData, cut_rows
 from ml.training.fit import answer_of, choose, fit_pipeline
-from ml.training.loss import LOSSES
-from ml.training.parts import rows_of
+from ml.training.learnable import check_learnable
+from ml.training.parts import Split, rows_of
 from ml.training.trial import try_candidate
-from ml.training.tune import needs_trial, settled
+from ml.training.tune import settled
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
@@ -49,6 +49,8 @@ class VirtualModel:
         Answers to the story's rows from ``first_row`` on.
     described
         The same as columns that drift, :func:`ml.drift.answers.answer_columns`, where the reference has them.
+    answer
+        The model.
     seconds
         Spent on fitting all candidates.
     """
@@ -62,7 +64,7 @@ class VirtualModel:
     probabilities: Floats
     reference: ReferenceProfile
     described: pd.DataFrame
-    baselines: dict[str, Floats]
+    answer: Callable[[pd.DataFrame], Floats]
     seconds: float
 
     def answers(self, rows: slice) -> Floats:
@@ -88,26 +90,24 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         The whole story, usable rows with ``id``, ``event_time``, features, ``label`` and ``source``, in order of
         time; only those whose truth was known at ``as_of`` are used.
     """
-    request = RetrainRequest(key="backtest", use_case=use_case.name, as_of=as_of, reason="backtest", actor="monitor")
-    known = rows[rows["event_time"] <= pd.Timestamp(as_of) - use_case.target.maturity]
     try:
-        frame, split = cut_rows(use_case, known, request, champion_watermark=None)
+        frame, split = _known_rows(use_case, rows, as_of)
     except InsufficientData as missing:
         return str(missing)
     started = time.perf_counter()
     fit, validation, trained = rows_of(frame, "fit"), rows_of(frame, "validation"), rows_of(frame, "fit", "validation")
-    names = tuple(use_case.training.candidates)
-    chosen, fitted_as = names[0], use_case
-    if len(names) > 1 or needs_trial(use_case, chosen):
-        choice = choose([try_candidate(use_case, name, fit, validation) for name in names])
-        chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
+    choice = choose([try_candidate(use_case, name, fit, validation) for name in use_case.training.candidates])
+    try:
+        check_learnable(use_case, choice, fit, validation)
+    except InsufficientData as missing:
+        return str(missing)
+    chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
     pipeline, _ = fit_pipeline(fitted_as, chosen, trained)
     seconds = time.perf_counter() - started
 
     answer = answer_of(pipeline, use_case)
     watermark = trained["event_time"].max()
     later = rows[rows["event_time"] > watermark]
-    holdout = rows_of(frame, "holdout")
     reference = describe_training(fitted_as, chosen, trained, answer, fingerprint="")
     return VirtualModel(
         as_of=as_of,
@@ -119,46 +119,54 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         probabilities=answer(later),
         reference=reference,
         described=with_answers(later, answer, use_case, reference.whole)[list(reference.roles)],
-        baselines=_baselines(use_case, trained, holdout),
+        answer=answer,
         seconds=seconds,
     )
 
 
 def judge_virtually(
-    use_case: UseCase, rows: pd.DataFrame, challenger: VirtualModel, champion: VirtualModel
+    use_case: UseCase,
+    rows: pd.DataFrame,
+    challenger: VirtualModel,
+    champion: VirtualModel,
+    earlier: Sequence[float],
 ) -> GateDecision:
-    """The gate's decision; the export to ONNX, which does not happen here, counts as exact."""
-    times = rows["event_time"]
-    inside = (times >= challenger.holdout.start) & (times < challenger.holdout.end)
-    known = times <= pd.Timestamp(challenger.as_of) - use_case.target.maturity
-    where = np.flatnonzero((inside & known).to_numpy())
-    part = slice(int(where[0]), int(where[-1]) + 1)
-    holdout = rows.iloc[part]
-    loss, labels = LOSSES[use_case.gate.metric], holdout["label"].to_numpy()
-    classes = use_case.answers
-    parity = Parity(n=len(holdout), flips=0, allowed_flips=0, largest_difference=0.0, verdict=Verdict.PASS)
-    return decide_gate(
-        Evidence(
-            challenger_version=2,
-            champion_version=1,
-            holdout=challenger.holdout,
-            event_time=pd.DatetimeIndex(holdout["event_time"]),
-            challenger_loss=loss(labels, challenger.answers(part), classes),
-            champion_loss=loss(labels, champion.answers(part), classes),
-            baseline_losses={name: loss(labels, told, classes) for name, told in challenger.baselines.items()},
-            watermark=challenger.watermark,
-            champion_watermark=champion.watermark,
-            shared_ids=0,
-            parity=parity,
-        ),
+    """The gate's decision; the export to ONNX does not happen here, so it counts as exact and its cost as allowed.
+
+    Parameters
+    ----------
+    rows
+        The whole story.
+    earlier
+        p-values of the challengers that this champion has met before.
+    """
+    frame, split = _known_rows(use_case, rows, challenger.as_of)
+    past, _ = _known_rows(use_case, rows, champion.as_of)
+    parity = Parity(n=len(frame), flips=0, allowed_flips=0, largest_difference=0.0, verdict=Verdict.PASS)
+    gate = use_case.gate.model_copy(update={"latency_ms": None, "size_mb": None})
+    use_case = use_case.model_copy(update={"gate": gate})
+    evidence = collect_evidence(
         use_case,
+        frame,
+        holdout=split.holdout,
+        challenger=Contender(2, challenger.answer, str(challenger.as_of)),
+        champion=Contender(1, champion.answer, str(champion.as_of), champion.watermark),
+        parity=parity,
+        cost=None,
+        past=past,
+        earlier=earlier,
     )
+    return decide_gate(evidence, use_case)
 
 
-def _baselines(use_case: UseCase, trained: pd.DataFrame, holdout: pd.DataFrame) -> dict[str, Floats]:
-    found = {}
-    if use_case.baselines.persistence is not None:
-        found["persistence"] = forecast_persistence(trained, holdout, use_case)
-    if use_case.baselines.majority:
-        found["majority"] = forecast_majority(trained, holdout, use_case)
-    return found
+def _known_rows(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> tuple[pd.DataFrame, Split]:
+    """Rows whose truth was known at a moment, cut as a retraining cuts them.
+
+    Raises
+    ------
+    InsufficientData
+        They are too few.
+    """
+    request = RetrainRequest(key="backtest", use_case=use_case.name, as_of=as_of, reason="backtest", actor="monitor")
+    known = rows[rows["event_time"] <= pd.Timestamp(as_of) - use_case.target.maturity]
+    return cut_rows(use_case, known, request, champion_watermark=None)

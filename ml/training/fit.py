@@ -23,17 +23,21 @@ from ml.use_case import UseCase
 Answer = Callable[[pd.DataFrame], NDArray[np.float64]]
 
 
+class NoCandidate(DataError):  # noqa: N818 - an answer about candidates, not a fault
+    """Every candidate was stopped at its caps, or could not be fitted."""
+
+
 def choose(results: Sequence[CandidateResult]) -> Choice:
     """The candidate with the lowest validation loss; of equal ones the first.
 
     Raises
     ------
-    DataError
-        No candidate has a loss.
+    NoCandidate
+        None has a loss.
     """
     known = [(result.loss.value, i) for i, result in enumerate(results) if result.loss.value is not None]
     if not known:
-        raise DataError(
+        raise NoCandidate(
             "no candidate has a validation loss",
             where="training.candidates",
             got="; ".join(f"{result.name}: {result.detail or result.loss.detail}" for result in results) or "no result",

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from ml.records.base import write_atomically
 from ml.records.decision import Parity, TrainingSet
@@ -54,9 +55,28 @@ def package(
         The frame is not the training set's, or the model cannot be converted to ONNX.
     """
     check_frame(frame, training_set)
+    pipeline, _ = fit_pipeline(fitted_as or use_case, name, rows_of(frame, "fit", "validation"))
+    return write_package(pipeline, convert_pipeline(pipeline, use_case), frame, use_case, folder)
+
+
+def write_package(
+    pipeline: Pipeline, content: bytes, frame: pd.DataFrame, use_case: UseCase, folder: Path
+) -> tuple[Package, Parity]:
+    """The package of a graph that was made of a fitted pipeline, and how well the two agree.
+
+    Parameters
+    ----------
+    content
+        ONNX bytes.
+    frame
+        Rows with ``part``.
+
+    Raises
+    ------
+    DataError
+        The runtime cannot load the graph.
+    """
     trained, holdout = rows_of(frame, "fit", "validation"), rows_of(frame, "holdout")
-    pipeline, _ = fit_pipeline(fitted_as or use_case, name, trained)
-    content = convert_pipeline(pipeline, use_case)
     graph = load_graph(content, numbers=use_case.numbers, categories=use_case.categories)
     probes = probe_rows(pipeline, holdout, use_case)
     allowed, tolerance = use_case.gate.parity_flips, tolerance_of(trained["label"], use_case)

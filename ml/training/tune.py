@@ -91,11 +91,6 @@ def settled(use_case: UseCase, result: CandidateResult) -> UseCase:
     return with_calibration(use_case, use_case.training.calibration if result.calibrated else "none")
 
 
-def needs_trial(use_case: UseCase, name: str) -> bool:
-    """Whether a candidate without rivals has something to be settled on the validation rows."""
-    return bool(use_case.training.candidates[name].space) or use_case.training.calibration != "none"
-
-
 def _settings(use_case: UseCase, name: str) -> Iterator[Parameters]:
     candidate, tuning = use_case.training.candidates[name], use_case.training.tuning
     yield dict(candidate.parameters)

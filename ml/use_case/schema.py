@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.gate_columns import check_gate
+from ml.use_case.gate_options import Gate
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
 
@@ -73,6 +75,7 @@ class Feature(_Section):
     range: tuple[float, float] | None = Field(default=None, description="allowed lowest and highest value")
     values: tuple[str, ...] | None = Field(default=None, description="allowed categories")
     nullable: bool = Field(default=False, description="missing values are imputed inside the model's graph")
+    protected: bool = Field(default=False, description="decisions are compared between its groups by gate.fairness")
 
     @model_validator(mode="after")
     def _range_and_values_fit_the_type(self) -> Self:
@@ -82,6 +85,8 @@ class Feature(_Section):
             raise ValueError(f"range must be [lowest, highest], got {list(self.range)}")
         if self.values is not None and self.type != "category":
             raise ValueError(f"values belong to type category, got type {self.type}")
+        if self.protected and self.type == "number":
+            raise ValueError("protected belongs to type category or boolean, whose values are groups, got type number")
         return self
 
 
@@ -121,6 +126,9 @@ class Baselines(_Section):
 
     persistence: str | None = Field(
         default=None, description="column whose present value, read by target.classes, is the forecast"
+    )
+    seasonal: tuple[Literal["hour_of_day", "day_of_week", "month"], ...] = Field(
+        default=(), description="calendar, UTC, by which shares, mean or median are the forecast"
     )
     majority: bool = Field(
         default=True, description="the same forecast for every row: shares of the classes, mean or median of a number"
@@ -275,19 +283,6 @@ class Retraining(_Section):
     mode: Literal["automatic", "review"] = "automatic"
 
 
-class Gate(_Section):
-    """What a challenger must show."""
-
-    metric: Literal["log_loss", "brier", "squared_error", "absolute_error"] = Field(
-        default="log_loss", description="the latter two for a regression, whose default is squared_error"
-    )
-    level: float = Field(default=0.05, gt=0, lt=0.5, description="one-sided level of the paired test")
-    margin: float = Field(default=0.0, ge=0, description="smallest improvement of the metric that counts")
-    block: Duration = Field(default=parse_duration("1d"), description="rows of one block count as one draw")
-    minimum_rows: int = Field(default=100, ge=1, description="fewer labelled hold-out rows are undecidable")
-    parity_flips: int = Field(default=0, ge=0, description="decisions in which ONNX may differ from scikit-learn")
-
-
 class Serving(_Section):
     """What the scoring service does with rows that are not as declared."""
 
@@ -391,6 +386,13 @@ class UseCase(_Section):
             raise ValueError(
                 f"baselines.persistence of a regression must be a number, got a {self.features[column].type}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_gate_fits_the_columns(self) -> Self:
+        problems = check_gate(self)
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")

@@ -63,6 +63,14 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
+def proof_params() -> dict[str, Param]:
+    """Form of the prover DAG: virtual now, and the fast form."""
+    return {
+        "as_of": AS_OF,
+        "quick": Param(False, type="boolean", title="Quick", description="Leave out what takes longest."),
+    }
+
+
 def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:
     """Keyword arguments of ``DAG`` for one use case and one file; ``dag_id`` is ``{use_case}.{file}``."""
     return {

@@ -13,6 +13,8 @@ from plugins.perennial.workbench import Workbench, open_workbench, post_warning,
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
+#: Decisions of the gate that are looked through for earlier challengers of a champion.
+ALL = 10_000
 
 
 def claim(name: str, **context: Any) -> str:
@@ -102,12 +104,25 @@ def train(candidate: str, name: str, training_set: str, **context: Any) -> str:
     return result.model_dump_json()
 
 
-def choose(results: list[str]) -> str:
-    """The candidate with the lowest validation loss; returns the choice as JSON."""
+def choose(name: str, training_set: str, results: list[str]) -> str:
+    """The candidate with the lowest validation loss; ends the run when none was fitted or nothing was learnt yet."""
     from ml.records.decision import CandidateResult
+    from ml.training.assemble import InsufficientData
+    from ml.training.fit import NoCandidate
     from ml.training.fit import choose as choose_candidate
+    from ml.training.learnable import check_learnable
+    from ml.training.parts import rows_of
 
-    return choose_candidate(tuple(CandidateResult.model_validate_json(r) for r in results)).model_dump_json()
+    bench, assembled = open_workbench(name), _training_set(training_set)
+    try:
+        choice = choose_candidate(tuple(CandidateResult.model_validate_json(r) for r in results))
+        if not assembled.request.force:
+            frame = bench.lake.read_training(assembled.data_version)
+            check_learnable(bench.use_case, choice, rows_of(frame, "fit"), rows_of(frame, "validation"))
+    except (InsufficientData, NoCandidate) as answer:
+        _end_untrained(bench, assembled, answer)
+        raise AirflowSkipException(str(answer)) from answer
+    return choice.model_dump_json()
 
 
 def package(name: str, training_set: str, choice: str) -> str:
@@ -152,25 +167,34 @@ def evaluate(name: str, challenger: str) -> str:
     """Challenger against champion on rows that neither trained on; recorded with reasons, yes or no."""
     from ml.evaluation.evidence import collect_evidence
     from ml.evaluation.gate import decide_gate
-    from ml.records.decision import Parity
+    from ml.evaluation.predict import contender
+    from ml.records.decision import Parity, ServingCost
+    from ml.training.cost import COST
 
     bench, entry = open_workbench(name), _challenger(challenger)
+    use_case, training_set = bench.use_case, entry.training_set
     champion = bench.registry.champion(name)
-    folder = bench.run_folder(entry.training_set.request.key)
+    folder = bench.run_folder(training_set.request.key)
+    against, past, earlier = None, None, ()
+    if champion is not None:
+        downloaded = bench.registry.download(champion, folder / "champion")
+        against = contender(downloaded, champion.version, use_case, watermark=champion.watermark)
+        past = bench.lake.read_training(champion.data_version)
+        earlier = earlier_tests(bench, champion=champion.version, challenger=entry.version)
     evidence = collect_evidence(
-        bench.use_case,
-        bench.lake.read_training(entry.training_set.data_version),
-        training_set=entry.training_set,
-        challenger_version=entry.version,
-        challenger=folder / "package",
+        use_case,
+        bench.lake.read_training(training_set.data_version),
+        holdout=training_set.holdout,
+        challenger=contender(folder / "package", entry.version, use_case),
+        champion=against,
         parity=Parity.read(folder / "package" / "parity.json"),
-        champion_version=champion.version if champion else None,
-        champion=bench.registry.download(champion, folder / "champion") if champion else None,
-        champion_watermark=champion.watermark if champion else None,
+        cost=ServingCost.read(folder / "package" / COST),
+        past=past,
+        earlier=earlier,
     )
-    decision = decide_gate(evidence, bench.use_case)
+    decision = decide_gate(evidence, use_case)
     bench.registry.record_gate(bench.registry.version(name, entry.version), decision)
-    when = entry.training_set.request.as_of
+    when = training_set.request.as_of
     bench.control.record("gate", f"{name}/{entry.version}", decision, use_case=name, as_of=when, now=wall_clock())
     print(decision.model_dump_json(indent=1))
     return decision.decision
@@ -201,6 +225,21 @@ def review_body(name: str) -> str:
     """Text of the review task: where the evidence is."""
     return (
         f"Approve the challenger of **{name}**? Its evidence is in the MLflow registry, model `{name}`, newest version."
+    )
+
+
+def earlier_tests(bench: Workbench, *, champion: int, challenger: int) -> tuple[float, ...]:
+    """p-values of the challengers that a champion has met before this one."""
+    from ml.records.decision import GateDecision
+
+    stored = bench.control.history(bench.use_case.name, "gate", limit=ALL)
+    met = [GateDecision.model_validate_json(entry.payload) for entry in stored]
+    return tuple(
+        decision.p
+        for decision in met
+        if decision.champion_version == champion
+        and decision.challenger_version != challenger
+        and decision.p is not None
     )
 
 
@@ -239,6 +278,24 @@ def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> 
         subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
         lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
     )
+
+
+def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
+    """Candidates were tried and none of them will do: the outcome says why; that none was fitted is a person's job."""
+    from ml.training.fit import NoCandidate
+
+    request, outcome = assembled.request, "no_candidate" if isinstance(answer, NoCandidate) else "insufficient_data"
+    bench.registry.end_run(bench.registry.start_run(assembled, use_case=bench.use_case), outcome)
+    champion = assembled.champion_version
+    _conclude(bench, request, outcome, challenger=None, champion=champion, reasons=(str(answer),))
+    if outcome == "no_candidate":
+        post_warning(
+            bench,
+            key=f"no_candidate/{request.key}",
+            time=request.as_of,
+            subject=f"{bench.use_case.name}: no candidate could be trained",
+            lines=(str(answer), "Mend training.candidates or raise training.caps in the use case file."),
+        )
 
 
 def _tell_quarantine(bench: Workbench, request: Any) -> None:

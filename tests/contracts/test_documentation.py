@@ -2,14 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.main import get_command
 
 from ml.cli.main import app
+from ml.evaluation.gaps import GAPS
 from ml.records.codes import CODES
 from ml.settings import Settings
+from ml.use_case.gate_options import Gate
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,3 +83,33 @@ def test_links_of_the_documents_lead_somewhere():
     ]
 
     assert broken == []
+
+
+def option_names(options: type[BaseModel]) -> list[str]:
+    """Keys of a section, those of its sections after them."""
+    names = []
+    for name, field in options.model_fields.items():
+        inner = field.annotation if isinstance(field.annotation, type) else (get_args(field.annotation) or (None,))[0]
+        names.append(name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += option_names(inner)
+    return names
+
+
+@pytest.mark.parametrize("name", sorted(set(option_names(Gate))))
+def test_every_key_of_the_gate_is_in_its_document(name):
+    """Whoever wants to change a bound finds its name."""
+    assert re.search(rf"`[^`]*\b{name}\b", (ROOT / "docs" / "gate.md").read_text(encoding="utf-8"))
+
+
+def test_every_rule_of_the_gate_is_in_its_document():
+    """By the names that the rules' own sources give to their results."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "ml" / "evaluation" / "rules").glob("*.py"))
+    given = re.findall(r'name=f?"([a-z_]+)', sources) + re.findall(
+        r'(?:_judge_bound|judge_harm)\(\s*f?"([a-z_]+)', sources
+    )
+    rules = {*given, *GAPS} - {"beats_"} | {"beats_persistence", "beats_seasonal", "beats_majority"}
+    document = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+
+    assert len(rules) > 18
+    assert [rule for rule in sorted(rules) if f"`{rule}" not in document] == []

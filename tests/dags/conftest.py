@@ -51,6 +51,15 @@ BACKWARDS = VAR / "backwards.csv"
     ),
     encoding="utf-8",
 )
+# Candidates that lead nowhere: one is stopped before it begins, one is certain of everything and often wrong.
+for _name, _candidate in (
+    ("harbour_capped", "    slow: {estimator: random_forest}\n  caps: {seconds: 0.01}\n"),
+    ("harbour_certain", "    tree: {estimator: sklearn.tree.DecisionTreeClassifier}\n"),
+):
+    (USE_CASES / f"{_name}.yaml").write_text(
+        (_text[:_begin] + _candidate + _text[_end:]).replace("name: harbour_weather", f"name: {_name}"),
+        encoding="utf-8",
+    )
 _TEMPERATURE = """name: harbour_temperature
 task: regression
 time_column: Timestamp

@@ -1,4 +1,4 @@
-"""A failing check before the fit ends the run as an answer: recorded, alerted, nothing trained or registered."""
+"""A retraining that leads to no challenger ends as an answer: recorded, alerted, nothing registered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from ml.records.decision import RetrainOutcome
 from ml.settings import settings
@@ -45,3 +46,35 @@ def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench):
     (letter,) = (settings().var / "mailbox").glob("bad-data-harbour-backwards-*.eml")
     assert "training data breaks a rule" in letter.read_text()
     assert bench.control.acquire_lease(f"retrain/{NAME}", "next", now=datetime.now(UTC), ttl=timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason"),
+    [
+        ("harbour_capped", "no_candidate", "slow: stopped after"),
+        ("harbour_certain", "insufficient_data", "what happens now cannot be learnt from"),
+    ],
+)
+def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, name, outcome, reason):
+    """Nothing is packaged or registered, the run in MLflow has ended and says how, and the lease is given back."""
+    from plugins.perennial.workbench import open_workbench
+
+    bench, moment = open_workbench(name), datetime(2013, 3, 1, tzinfo=UTC)
+
+    finished = dagbag.dags[f"{name}.retrain"].test(run_conf={"as_of": moment.isoformat(), "reason": "first model"})
+
+    states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
+    assert finished.state == "success"
+    assert states["train"] == "success"
+    assert {states[task] for task in ("choose", "package", "evaluate", "promote", "reject")} == {"skipped"}
+    (stored,) = bench.control.history(name, "retrain")
+    found = RetrainOutcome.model_validate_json(stored.payload)
+    assert (found.outcome, found.challenger_version) == (outcome, None)
+    assert reason in found.reasons[0]
+    assert bench.registry.versions(name) == ()
+    client = MlflowClient(settings().mlflow_url)
+    (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id], "tags.mlflow.source.type = 'JOB'")
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", outcome)
+    letters = list((settings().var / "mailbox").glob(f"no-candidate-{name.replace('_', '-')}-*.eml"))
+    assert len(letters) == (outcome == "no_candidate")
+    assert bench.control.acquire_lease(f"retrain/{name}", "next", now=datetime.now(UTC), ttl=timedelta(minutes=1))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from ml.records.decision import MonitorDecision, RetrainOutcome
+from ml.records.decision import GateDecision, MonitorDecision, RetrainOutcome
 from ml.records.measure import Window
 from ml.records.release import ReleaseOutcome
 from ml.registry.manifest import MODEL, read_manifest
@@ -213,6 +213,8 @@ def test_a_challenger_without_new_data_is_not_trained(dagbag, bench):
 
 def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     """Branch reject: two weeks later there is nothing to win; the champion stays, the version keeps the reasons."""
+    from plugins.perennial.retrain_tasks import earlier_tests
+
     end = datetime(2013, 5, 3, tzinfo=UTC)
     send_week(bench, end, days=14)
 
@@ -224,6 +226,12 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     rejected = bench.registry.version(NAME, 3)
     assert rejected.tags["decision"] == "rejected"
     assert "beats" in rejected.description
+    first, second = (
+        GateDecision.model_validate_json(bench.control.find("gate", f"{NAME}/{version}").payload) for version in (2, 3)
+    )
+    assert earlier_tests(bench, champion=2, challenger=4) == (second.p,)  # what the next one's level depends on
+    assert earlier_tests(bench, champion=2, challenger=3) == ()  # a task that is run again has not met itself
+    assert earlier_tests(bench, champion=1, challenger=4) == (first.p,)
 
 
 def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench):

@@ -20,7 +20,7 @@ MONITOR = {
 RETRAIN = {
     "claim": {"assemble", "give_back"},
     "assemble": {"check_data"},
-    "check_data": {"train", "package"},
+    "check_data": {"train", "choose", "package"},
     "train": {"choose"},
     "choose": {"package"},
     "package": {"evaluate", "promote", "reject"},
@@ -38,13 +38,17 @@ RELEASE = {
     "served": set(),
     "roll_back": set(),
 }
-EDGES = {"monitor": MONITOR, "retrain": RETRAIN, "release": RELEASE}
+PROVE_GATE = {"prove": {"conclude", "alert"}, "conclude": {"proved", "alert"}, "proved": set(), "alert": set()}
+EDGES = {"monitor": MONITOR, "retrain": RETRAIN, "release": RELEASE, "prove_gate": PROVE_GATE}
 
 
 def test_every_dag_file_parses(dagbag):
-    """No import errors, and three DAGs per use case."""
+    """No import errors, and four DAGs per use case."""
     assert dagbag.import_errors == {}
-    names = {"harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"}
+    names = {
+        *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
+        *("harbour_capped", "harbour_certain"),
+    }
     assert set(dagbag.dags) == {f"{name}.{file}" for name in names for file in EDGES}
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.records.decision import Parity, RetrainRequest, TrainingSet
+from ml.evaluation.evidence import Evidence, collect_evidence
+from ml.evaluation.predict import contender
+from ml.records.decision import Parity, RetrainRequest, ServingCost, TrainingSet
 from ml.store.fingerprint import fingerprint
 from ml.training.package import package
 from ml.training.parts import assign_parts, rows_of, split_by_time
@@ -40,6 +42,7 @@ def use_case() -> UseCase:
                 "candidates": {"line": {"estimator": "logistic_regression"}},
             },
             "monitoring": {},
+            "gate": {"level": 0.1},
         }
     )
 
@@ -129,3 +132,35 @@ def challenger(use_case, tmp_path_factory) -> Trained:
 def champion(use_case, tmp_path_factory) -> Trained:
     """Trained on the first fifteen days, when wind hardly mattered."""
     return train(use_case, ferry_rows(15, strength=0.2), tmp_path_factory.mktemp("champion"))
+
+
+#: A small graph that answers fast.
+CHEAP = ServingCost(size_bytes=20_000, single_ms=0.05, single_p99_ms=0.1, batch_ms=1.0, batch_rows=1000, n=200)
+
+
+def meet(use_case, challenger, champion=None, *, frame=None, graph=None, against=None, **changed) -> Evidence:
+    """Evidence as the retraining collects it; with other rows, or another graph in a model's place."""
+    if champion is not None and against is None:
+        against = contender(champion.folder, 1, use_case, watermark=champion.training_set.watermark)
+    given = {
+        "holdout": challenger.training_set.holdout,
+        "challenger": contender(graph or challenger.folder, 2, use_case),
+        "champion": against,
+        "parity": challenger.parity,
+        "cost": CHEAP,
+        "past": champion.frame if champion else None,
+        "earlier": (),
+    }
+    return collect_evidence(use_case, challenger.frame if frame is None else frame, **(given | changed))
+
+
+@pytest.fixture(scope="session")
+def collect():
+    """Collector of evidence about trained models."""
+    return meet
+
+
+@pytest.fixture(scope="session")
+def evidence(use_case, challenger, champion) -> Evidence:
+    """A challenger that learned what wind does, against a champion from before it did."""
+    return meet(use_case, challenger, champion)

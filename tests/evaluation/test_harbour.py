@@ -10,14 +10,16 @@ import pytest
 from ml.evaluation.evidence import collect_evidence
 from ml.evaluation.gate import decide_gate
 from ml.evaluation.metrics import log_loss_rows
-from ml.evaluation.predict import predict
+from ml.evaluation.predict import contender, predict
 from ml.records.decision import RetrainRequest
 from ml.records.measure import Window
 from ml.records.outbox import SCHEMA
 from ml.store.lake import Lake
 from ml.training.assemble import assemble
 from ml.training.check import check_data
+from ml.training.cost import measure_cost
 from ml.training.fit import choose
+from ml.training.graph import MODEL, load_graph
 from ml.training.history import load_stream
 from ml.training.package import package
 from ml.training.trial import fit_candidate
@@ -38,17 +40,21 @@ def retrain(use_case, lake, as_of, folder, champion=None):
     frame = lake.read_training(described.data_version)
     check_data(frame, use_case)
     choice = choose([fit_candidate(name, frame, described, use_case) for name in use_case.training.candidates])
-    _, parity = package(choice.chosen, frame, described, use_case, folder)
+    packaged, parity = package(choice.chosen, frame, described, use_case, folder)
+    graph = load_graph((folder / MODEL).read_bytes(), numbers=packaged.numbers, categories=packaged.categories)
+    against = None
+    if champion:
+        against = contender(folder.parent / "first", 1, use_case, watermark=champion.watermark)
     evidence = collect_evidence(
         use_case,
         frame,
-        training_set=described,
-        challenger_version=2 if champion else 1,
-        challenger=folder,
+        holdout=described.holdout,
+        challenger=contender(folder, 2 if champion else 1, use_case),
+        champion=against,
         parity=parity,
-        champion_version=version,
-        champion=folder.parent / "first" if champion else None,
-        champion_watermark=watermark,
+        cost=measure_cost(graph, frame, size_bytes=packaged.size_bytes),
+        past=lake.read_training(champion.data_version) if champion else None,
+        earlier=(),
     )
     return described, choice, parity, decide_gate(evidence, use_case)
 

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ml.errors import ConflictError, DataError, InputError
-from ml.records.decision import GateDecision, RuleResult
+from ml.records.decision import GateDecision, RuleResult, ServingCost
 from ml.records.measure import Verdict
 from ml.records.profile import ReferenceProfile
 from ml.records.release import ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
 from ml.registry.port import REFERENCE
+from ml.training.cost import COST
 
 
 def decide(version, training_set, decision: str) -> GateDecision:
@@ -131,6 +132,34 @@ def test_page_of_a_version_tells_its_story(registry, register):
     for part in ("drift 0.985 &gt; 0.97", "monitor", "Version 3", "2,028 live", "**random_forest**", "svc", "0 of 504"):
         assert part in page
     assert "## Gate" not in page
+
+
+def test_what_the_package_costs_is_kept_with_the_version(
+    registry, use_case, make_set, choice, parity, make_package, tmp_path
+):
+    """The file that was measured comes back with the package; a package without one is whole all the same."""
+    cost = ServingCost(size_bytes=9, single_ms=0.1, single_p99_ms=0.2, batch_ms=3.0, batch_rows=1000, n=200)
+    package = make_package(tmp_path / "package", use_case)
+    cost.write(tmp_path / "package" / COST)
+    training_set = make_set(use_case)
+    run = registry.start_run(training_set, use_case=use_case)
+
+    version = registry.register(
+        run, tmp_path / "package", package=package, parity=parity, choice=choice, training_set=training_set
+    )
+
+    assert ServingCost.read(registry.download(version, tmp_path / "back") / COST) == cost
+
+
+def test_a_run_that_leads_to_no_version_ends_with_its_outcome(registry, use_case, make_set):
+    """Ended twice it reads once."""
+    run = registry.start_run(make_set(use_case), use_case=use_case)
+
+    registry.end_run(run, "no_candidate")
+    registry.end_run(run, "no_candidate")
+
+    assert registry.versions(use_case.name) == ()
+    assert registry.start_run(make_set(use_case), use_case=use_case) == run
 
 
 def test_rejected_version_stays_with_its_reasons(registry, register, use_case, make_set):

@@ -456,6 +456,20 @@ def test_refusal_is_no_absence(registry, client, retrain, use_case, make_set):
     assert not isinstance(raised.value, ServiceAway)
 
 
+def test_slices_are_metrics_whatever_their_values_are_called(registry, client, retrain, use_case, make_set):
+    """MLflow takes few signs in a name; two slices that differ in others only keep a metric each."""
+    version = retrain("2013-04-20")
+    gate = decide(version, make_set(use_case))
+    names = ("slice Station=JFK", "slice 3.2<wind<=7", "slice tide=é%", "slice tide=è%")
+    rules = tuple(gate.rules[0].model_copy(update={"name": name, "value": float(i)}) for i, name in enumerate(names))
+
+    registry.record_gate(version, gate.model_copy(update={"rules": rules}))
+
+    metrics = client.get_run(version.run_id).data.metrics
+    told = ("slice Station:JFK", "slice 3.2 below wind to 7", "slice tide:__", "slice tide:__ 2")
+    assert [metrics[f"gate/{name}"] for name in told] == [0.0, 1.0, 2.0, 3.0]
+
+
 SCRIPT = """
 import importlib.util, json, pathlib, sys
 spec = importlib.util.spec_from_file_location("fixtures", sys.argv[1])

@@ -12,10 +12,11 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
 from ml.errors import DataError, UseCaseError
-from ml.evaluation.baselines import forecast_majority, forecast_persistence
+from ml.evaluation.baselines import forecast_persistence
 from ml.evaluation.predict import predict
 from ml.records.measure import Verdict
 from ml.registry.golden import check_golden_rows
+from ml.training.base_rates import forecast_base_rates
 from ml.training.candidates import REGRESSORS, build_candidate
 from ml.training.check import check_data
 from ml.training.fit import answer_of, fit_pipeline
@@ -109,8 +110,8 @@ def test_baselines_are_the_mean_the_median_and_the_value_of_now(use_case, sail, 
     judged = rows.iloc[:3].assign(before=[1.0, np.nan, 3.0])
     absolute = UseCase.model_validate(make_content(gate={"metric": "absolute_error"}))
 
-    assert forecast_majority(rows, judged, use_case)[:, 0] == pytest.approx([rows["label"].mean()] * 3)
-    assert forecast_majority(rows, judged, absolute)[0, 0] == pytest.approx(rows["label"].median())
+    assert forecast_base_rates(rows, judged, use_case)[:, 0] == pytest.approx([rows["label"].mean()] * 3)
+    assert forecast_base_rates(rows, judged, absolute)[0, 0] == pytest.approx(rows["label"].median())
     assert forecast_persistence(rows, judged, use_case)[:, 0] == pytest.approx([1.0, rows["label"].mean(), 3.0])
 
 

@@ -1,0 +1,1 @@
+"""Rules of the gate, a file for each kind: evidence in, results out."""
