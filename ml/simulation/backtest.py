@@ -273,8 +273,8 @@ def _retrain(
 ) -> GateDecision | str:
     """What the gate decides about a challenger as of a moment, or why there is none."""
     challenger = story.models[moment]
-    if isinstance(challenger, str):
-        return challenger
+    if isinstance(challenger, str) or challenger.unlearnt:
+        return challenger if isinstance(challenger, str) else challenger.unlearnt
     serving = _model(story, champion)
     if challenger.holdout.start < as_utc(serving.watermark) + use_case.target.horizon:
         return "The champion was trained on rows of the holdout."

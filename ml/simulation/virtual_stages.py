@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.drift.answers import with_answers
+from ml.errors import DataError
 from ml.evaluation.describe import describe_training
 from ml.evaluation.evidence import Contender, collect_evidence
 from ml.evaluation.gate import decide_gate
@@ -51,6 +52,8 @@ class VirtualModel:
         The same as columns that drift, :func:`ml.drift.answers.answer_columns`, where the reference has them.
     answer
         The model.
+    unlearnt
+        Why a retraining would have ended before the gate; rules that ask nothing deploy it all the same.
     seconds
         Spent on fitting all candidates.
     """
@@ -65,6 +68,7 @@ class VirtualModel:
     reference: ReferenceProfile
     described: pd.DataFrame
     answer: Callable[[pd.DataFrame], Floats]
+    unlearnt: str
     seconds: float
 
     def answers(self, rows: slice) -> Floats:
@@ -96,11 +100,14 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         return str(missing)
     started = time.perf_counter()
     fit, validation, trained = rows_of(frame, "fit"), rows_of(frame, "validation"), rows_of(frame, "fit", "validation")
-    choice = choose([try_candidate(use_case, name, fit, validation) for name in use_case.training.candidates])
+    unlearnt = ""
     try:
+        choice = choose([try_candidate(use_case, name, fit, validation) for name in use_case.training.candidates])
         check_learnable(use_case, choice, fit, validation)
-    except InsufficientData as missing:
+    except DataError as missing:
         return str(missing)
+    except InsufficientData as missing:
+        unlearnt = str(missing)
     chosen, fitted_as = choice.chosen, settled(use_case, choice.result)
     pipeline, _ = fit_pipeline(fitted_as, chosen, trained)
     seconds = time.perf_counter() - started
@@ -120,6 +127,7 @@ def train_virtually(use_case: UseCase, rows: pd.DataFrame, as_of: datetime) -> V
         reference=reference,
         described=with_answers(later, answer, use_case, reference.whole)[list(reference.roles)],
         answer=answer,
+        unlearnt=unlearnt,
         seconds=seconds,
     )
 

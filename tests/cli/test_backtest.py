@@ -132,13 +132,13 @@ def test_the_trade_off_can_be_drawn(perennial, home, ferry, name, magic):
 @pytest.mark.usefixtures("in_one_process")
 def test_policies_can_be_picked_by_their_names(perennial, ferry):
     """Those that have one of the words in them."""
-    words = ("--policy", "never", "--policy", "hindsight", "--start", "2024-01-15", "--candidate", "plain", "--no-grid")
+    words = ("--policy", "never", "--policy", "hindsight", "--start", "2024-01-20", "--candidate", "plain", "--no-grid")
 
     told = json.loads(perennial("backtest", "ferry", *words, "--json").out)
 
     assert {one["kind"] for one in told["policies"]} == {"rule", "hindsight"}
     assert [one["name"] for one in told["policies"] if one["kind"] == "rule"] == ["never"]
-    assert (told["start"], told["rows"]) == ("2024-01-15T00:00:00Z", 10 * 96)
+    assert (told["start"], told["rows"]) == ("2024-01-20T00:00:00Z", 5 * 96)
 
 
 @pytest.mark.usefixtures("in_one_process")
