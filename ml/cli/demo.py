@@ -91,7 +91,7 @@ def _stage(current: Settings) -> Stage:
         settings=current,
         use_case=load(current.use_cases / f"{USE_CASE}.yaml"),
         airflow=open_airflow(current),
-        control=ControlStore(current.control_url),
+        control=ControlStore(current.control_url, current.ledger),
     )
 
 

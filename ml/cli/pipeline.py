@@ -90,7 +90,7 @@ def _answer(name: str, file: str, run_id: str, conf: dict[str, Any]) -> dict[str
     from ml.settings import settings
     from ml.store.control import ControlStore
 
-    control = ControlStore(settings().control_url)
+    control = ControlStore(settings().control_url, settings().ledger)
     if file == "retrain":
         stored = control.find("retrain", f"{name}/{run_id}")
         if stored is None:

@@ -48,7 +48,7 @@ def open_workbench(name: str) -> Workbench:
     return Workbench(
         use_case=use_case,
         lake=Lake(current.lake, use_case),
-        control=ControlStore(current.control_url),
+        control=ControlStore(current.control_url, current.ledger),
         registry=MlflowRegistry(current.mlflow_url),
         settings=current,
     )
