@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.ledger import LedgerBench, draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
@@ -20,7 +21,7 @@ from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
 COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
-PARTS = (*COMPARED, "detection", "poison")
+PARTS = (*COMPARED, "detection", "poison", "ledger")
 
 
 def main(arguments: list[str]) -> None:
@@ -29,31 +30,43 @@ def main(arguments: list[str]) -> None:
     settings().quieten_this_process()
     detection: Detection | None = None
     poison: tuple[Clean, tuple[Poisoned, ...]] | None = None
+    ledger: LedgerBench | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
         if "detection" in asked.parts:
             detection = compare_detection(Path(folder), say)
         if "poison" in asked.parts:
             poison = measure_poison(say)
+        if "ledger" in asked.parts:
+            ledger = measure_ledger(Path(folder), say)
     if detection and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
     if asked.json:
-        print_json(_as_dictionary(compared, detection, poison))
+        print_json(_as_dictionary(compared, detection, poison, ledger))
         return
     if compared:
         stdout.print(draw(compared))
-    tables = (*(draw_detection(detection) if detection else ()), *(draw_poison(*poison) if poison else ()))
+    tables = (
+        *(draw_detection(detection) if detection else ()),
+        *(draw_poison(*poison) if poison else ()),
+        *(draw_ledger(ledger) if ledger else ()),
+    )
     stdout.print(*tables, sep="\n")
 
 
 def _as_dictionary(
-    compared: list[Comparison], detection: Detection | None, poison: tuple[Clean, tuple[Poisoned, ...]] | None
+    compared: list[Comparison],
+    detection: Detection | None,
+    poison: tuple[Clean, tuple[Poisoned, ...]] | None,
+    ledger: LedgerBench | None,
 ) -> dict[str, object]:
     told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
     if detection:
         told["detection"] = dataclasses.asdict(detection)
     if poison:
         told["poison"] = {"clean": vars(poison[0]), "attacks": [vars(row) for row in poison[1]]}
+    if ledger:
+        told["ledger"] = dataclasses.asdict(ledger)
     return told
 
 

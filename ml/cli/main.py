@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ml.cli import backtest, demo, drift, history, pipeline, quarantine, stack, use_case
+from ml.cli import backtest, demo, drift, history, ledger, pipeline, promote, quarantine, stack, use_case
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
@@ -33,9 +33,11 @@ for command in (
     backtest.backtest,
     pipeline.monitor,
     pipeline.retrain,
+    promote.promote,
     history.history,
 ):
     app.command()(command)
+app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

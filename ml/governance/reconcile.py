@@ -11,7 +11,7 @@ from typing import Any
 
 from ml.errors import DataError, InputError
 from ml.records.governance import AliasMove, VersionMade
-from ml.registry.alias import ALIAS, newest_move
+from ml.registry.alias import newest_move
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
 from ml.registry.port import CHAMPION, ModelVersion, Registry
 from ml.store.control import ControlStore
@@ -26,9 +26,8 @@ UNDER_WAY = timedelta(seconds=60)
 
 
 def known_use_cases(control: ControlStore, others: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Use cases whose versions or aliases the ledger knows, and others."""
-    entries = control.ledger_entries(kinds=(VERSION, ALIAS))
-    return tuple(sorted({entry.use_case for entry in entries} | set(others)))
+    """Use cases that the ledger knows, and others."""
+    return tuple(sorted((control.ledger_use_cases() | set(others)) - {""}))
 
 
 def registry_heads(registry: Registry, use_cases: tuple[str, ...]) -> dict[str, Any]:

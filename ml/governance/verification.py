@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from ml.governance.reconcile import known_use_cases, reconcile, registry_heads
 from ml.registry.port import Registry
 from ml.store.control import ControlStore
+from ml.store.ledger import BrokenLedgerError
 from ml.store.verify_ledger import NEWEST, Finding, Verification, verify_lines
 
 
@@ -37,7 +38,7 @@ def verify_ledger(
         The public key is absent although there are entries.
     """
     kept = control.ledger_folder.head()  # before the entries: one that is added meanwhile is no contradiction
-    if kept is None and not heads and not control.ledger_entries(limit=1):
+    if kept is None and not heads and not control.ledger_use_cases():
         return Verification(0, ())
     public = key or control.ledger_folder.public_key()
     try:
@@ -72,7 +73,10 @@ def verify_all(
     """
     names = known_use_cases(control, use_cases)
     found = verify_ledger(control, key=key, newest=newest, heads=registry_heads(registry, names))
-    return _with(found, reconcile(control, registry, names, now=now))
+    try:
+        return _with(found, tuple(reconcile(control, registry, names, now=now)))
+    except (BrokenLedgerError, ValueError) as error:  # pydantic's refusal of a record is a ValueError
+        return _with(found, (Finding("registry", f"cannot be compared, a record is unreadable: {error}"),))
 
 
 def _with(found: Verification, more: Iterable[Finding]) -> Verification:

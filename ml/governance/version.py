@@ -12,9 +12,7 @@ from ml.registry.port import ModelVersion
 from ml.settings import PROJECT
 
 
-def describe_version(
-    version: ModelVersion, package: Package, choice: Choice, training_set: TrainingSet
-) -> VersionMade:
+def describe_version(version: ModelVersion, package: Package, choice: Choice, training_set: TrainingSet) -> VersionMade:
     """Everything that is needed to make the version again, and to tell it from another one."""
     return VersionMade(
         use_case=version.name,

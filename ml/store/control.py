@@ -188,6 +188,11 @@ class ControlStore:
         with self._transaction() as connection:
             return self._ledger.entries(connection, kinds=kinds, use_case=use_case, limit=limit)
 
+    def ledger_use_cases(self) -> frozenset[str]:
+        """Use cases that entries are about; empty before the first entry."""
+        with self._transaction() as connection:
+            return self._ledger.use_cases(connection)
+
     def ledger_lines(self) -> Iterator[Line]:
         """Every entry as it is stored, with its record, oldest first."""
         with self._transaction() as connection:
@@ -196,7 +201,7 @@ class ControlStore:
     def unrecorded(self) -> tuple[str, ...]:
         """Records that the ledger does not know, as ``kind key``; before its first entry there is no ledger."""
         with self._transaction() as connection:
-            return self._ledger.unrecorded(connection) if self._ledger.count(connection) else ()
+            return self._ledger.unrecorded(connection) if self._ledger.use_cases(connection) else ()
 
     def find(self, kind: str, key: str) -> Stored | None:
         """Record of a kind and key, None when there is none."""

@@ -22,7 +22,6 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
-    func,
     insert,
     select,
     text,
@@ -161,9 +160,9 @@ class Ledger:
         found = connection.execute(query.order_by(columns.number.desc()).limit(limit))
         return tuple(_with_record(row) for row in found)
 
-    def count(self, connection: Connection) -> int:
-        """Entries."""
-        return int(connection.execute(select(func.count()).select_from(self._table)).scalar_one())
+    def use_cases(self, connection: Connection) -> frozenset[str]:
+        """Use cases that entries are about; empty before the first entry."""
+        return frozenset(connection.execute(select(self._table.c.use_case).distinct()).scalars())
 
     def _continue(self, connection: Connection, record: Mapping[str, Any]) -> tuple[int, str]:
         """Number and link to go on from, once what is there was checked."""

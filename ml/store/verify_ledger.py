@@ -305,7 +305,9 @@ def load_key(content: bytes) -> Ed25519PublicKey:
     return key
 
 
-def main(arguments: list[str], say: Callable[[str], object] = print) -> int:
+def main(
+    arguments: list[str], say: Callable[[str], object] = print, complain: Callable[[str], object] = sys.stderr.write
+) -> int:
     """Verify an export; returns the exit code."""
     parser = argparse.ArgumentParser("verify_ledger.py", description="Verify an exported ledger of Perennial.")
     parser.add_argument("export", type=Path, help="ledger.jsonl, as `perennial ledger export` writes it")
@@ -324,7 +326,7 @@ def main(arguments: list[str], say: Callable[[str], object] = print) -> int:
             heads[str(asked.head)] = _parse(asked.head.read_bytes())
         found = verify_lines(lines, key, heads=heads, newest=None if asked.every_signature else NEWEST)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        complain(f"error: {error}\n")
         return 2
     told = [{"record": finding.record, "problem": finding.problem} for finding in found.findings]
     if asked.json:

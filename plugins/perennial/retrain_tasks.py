@@ -146,12 +146,13 @@ def package(name: str, training_set: str, choice: str) -> str:
     cost = measure_cost(graph, frame[frame["part"] == "holdout"], size_bytes=packaged.size_bytes)
     cost.write(folder / COST)
     print(cost.model_dump_json(indent=1))
+    request = assembled.request
+    bench.record("choice", request.key, chosen, as_of=request.as_of, actor=request.actor)
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     version = bench.registry.register(
         run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
     )
-    made, request = describe_version(version, packaged, chosen, assembled), assembled.request
-    bench.record("choice", request.key, chosen, as_of=request.as_of, actor=request.actor)
+    made = describe_version(version, packaged, chosen, assembled)
     bench.record(VERSION, f"{name}/{version.version}", made, as_of=request.as_of, actor=request.actor)
     return Challenger(version=version.version, training_set=assembled).model_dump_json()
 

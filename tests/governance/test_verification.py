@@ -136,6 +136,26 @@ def test_a_ledger_that_lost_its_end_and_its_head_is_found_by_the_registry(contro
     )
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE ledger SET time = 'y026-01-01' WHERE kind = 'alias'",
+        "UPDATE records SET payload = '{}' WHERE kind = 'version'",
+        "UPDATE records SET payload = '{}' WHERE kind = 'alias'",
+        "UPDATE records SET as_of = 'never' WHERE kind = 'gate'",
+        "DELETE FROM records",
+    ],
+)
+def test_what_cannot_even_be_read_is_a_finding(control, installed, tmp_path, change):
+    """Moments that are none, records that are none: never a crash, always broken."""
+    with sqlite3.connect(tmp_path / "control.db") as connection:
+        connection.execute(change)
+    connection.close()
+
+    assert not verify_all(control, installed, (NAME,), now=SOON).ok
+    assert not verify_ledger(control).ok
+
+
 def test_a_head_that_the_registry_lost_is_named(control, installed):
     """It would be the first thing that somebody takes away."""
     installed._heads.clear()
