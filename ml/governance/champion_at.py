@@ -97,13 +97,18 @@ def _evidence(control: ControlStore, use_case: str, name: str) -> Evidence:
     found = next((e for e in control.ledger_entries(kinds=(kind,), use_case=use_case) if e.key == key), None)
     if found is None:
         return Evidence(kind=kind, key=key, entry=None, time=None, actor="", summary="is not in the ledger")
+    return summarise_entry(found)
+
+
+def summarise_entry(entry: Entry) -> Evidence:
+    """An entry as evidence; of an absent record it is said that it is absent."""
     return Evidence(
-        kind=kind,
-        key=key,
-        entry=found.number,
-        time=found.time,
-        actor=found.actor,
-        summary=summarise(json.loads(found.payload)),
+        kind=entry.kind,
+        key=entry.key,
+        entry=entry.number,
+        time=entry.time,
+        actor=entry.actor,
+        summary=summarise(json.loads(entry.payload)) if entry.payload else "its record is absent",
     )
 
 

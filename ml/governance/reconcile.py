@@ -22,7 +22,7 @@ from ml.store.verify_ledger import Finding
 VERSION = "version"
 
 #: Longest time between an entry in the ledger and the registry's answer, in either order.
-UNDER_WAY = timedelta(seconds=60)
+UNDER_WAY = timedelta(seconds=20)
 
 
 def known_use_cases(control: ControlStore, others: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -68,6 +68,15 @@ class AliasMove(Record):
     evidence: tuple[str, ...] = ()
 
 
+class DataTag(Record):
+    """A name that a person gave a version of the training data; it never moves."""
+
+    use_case: str
+    name: str
+    version: int
+    reason: str
+
+
 class LedgerResumed(Record):
     """A person's word that a broken ledger goes on; what was broken stays so, and stays known.
 

@@ -41,8 +41,8 @@ GENESIS = "0" * 64
 #: Kind of the entry by which a person let a broken ledger go on.
 RESUMED = "ledger_resumed"
 
-#: Newest entries whose own signatures are checked, about a second; the chain vouches for those of older ones.
-NEWEST = 10_000
+#: Newest entries whose own signatures are checked, less than half a second; the chain vouches for those of older ones.
+NEWEST = 2_000
 
 _TEXTS = ("actor", "as_of", "key", "kind", "payload_sha256", "previous", "time", "use_case")
 _FIELDS = {"number", *_TEXTS}

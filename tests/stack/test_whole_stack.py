@@ -166,7 +166,7 @@ def test_an_alias_moved_in_mlflow_is_found_and_not_served(stack, story):
     client = MlflowClient(f"http://127.0.0.1:{stack.ports['mlflow_port']}")
     assert stack.answer("ledger", "verify")["findings"] == []
     client.set_registered_model_alias(NAME, "champion", "1")
-    time.sleep(61)  # the promotion of the test before is no longer under way
+    time.sleep(21)  # the promotion of the test before is no longer under way
 
     found = stack.perennial("ledger", "verify", "--json")
     release(stack)
