@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from ml.stack.demo import Stage
 
 #: Everything of the state folder that a clean story begins without.
-_STATE = ("airflow", "control.db*", "demo", "lake", "mailbox", "mlflow", "outbox", "releases", "runs", "stack")
+_STATE = (
+    "airflow",
+    "control.db*",
+    "control.ledger",
+    "demo",
+    "lake",
+    "mailbox",
+    "mlflow",
+    "outbox",
+    "releases",
+    "runs",
+    "stack",
+)
 
 USE_CASE = "harbour_weather"
 

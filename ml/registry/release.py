@@ -46,6 +46,7 @@ def stage(use_case: str, *, registry: Registry, releases: Path, now: datetime) -
     artifact, problem = "", ""
     folder = ReleaseFolder(releases, use_case)
     folder.path.mkdir(parents=True, exist_ok=True)
+    before = folder.artifacts
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".staging-", ignore_cleanup_errors=True) as scratch:
         try:
             artifact = folder.store(registry.fetch(version, Path(scratch) / "package"))
@@ -61,6 +62,7 @@ def stage(use_case: str, *, registry: Registry, releases: Path, now: datetime) -
         problem=problem,
         staged_at=now,
         unchanged=manifest is not None and manifest == folder.fallback and manifest.digest == version.digest,
+        held=artifact in before,
     )
 
 
@@ -164,7 +166,8 @@ def roll_back(
     folder = ReleaseFolder(releases, staged.use_case)
     with folder.alone():
         manifest = _take_back(staged, folder, now, reason)
-        folder.discard(staged.artifact)
+        if not staged.held:
+            folder.discard(staged.artifact)
     kept = manifest is not None and _names(manifest, staged)
     if not kept:
         _move_back(staged, registry, control, manifest, now=now, reason=reason)
