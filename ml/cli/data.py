@@ -155,7 +155,7 @@ def who_used(
 ) -> None:
     """Say which models ever saw a data version, or one row of any: trained on it, or only judged on it.
 
-    Example: perennial data who-used harbour_weather --id "JFK 2013-05-11T13:00"
+    Example: perennial data who-used harbour_weather --id "JFK|2013-05-11T13:00:00+00:00"
     """
     from ml.errors import InputError
     from ml.governance.lineage import data_log, models_of_row, resolve_data_version
