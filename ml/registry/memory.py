@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ class MemoryRegistry(Registry):
         self._versions: dict[str, list[ModelVersion]] = {}
         self._files: dict[tuple[str, int], dict[str, bytes]] = {}
         self._champions: dict[str, int] = {}
+        self._heads: dict[str, str] = {}
         self.checks: dict[tuple[str, str], tuple[DriftCheck, str]] = {}
 
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
@@ -120,6 +122,14 @@ class MemoryRegistry(Registry):
             self._champions.pop(use_case, None)
         else:
             self._champions[use_case] = self.version(use_case, number).version
+
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """See :class:`Registry`."""
+        self._heads[use_case] = json.dumps(head)
+
+    def kept_head(self, use_case: str) -> str | None:
+        """See :class:`Registry`."""
+        return self._heads.get(use_case)
 
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """See :class:`Registry`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 #: Folder of a run's artifacts that holds the package's files, byte by byte.
 FOLDER = "package"
+
+#: Tag of the registered model that keeps a signed head of the ledger.
+HEAD_TAG = "ledger_head"
 
 _PAGE = 200  # versions per answer of the server
 
@@ -188,6 +192,24 @@ class MlflowRegistry(Registry):
                 self._client.delete_registered_model_alias(use_case, CHAMPION)
             else:
                 self._client.set_registered_model_alias(use_case, CHAMPION, str(number))
+
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """See :class:`Registry`; a tag of the registered model."""
+        with asking(self._url):
+            self._client.set_registered_model_tag(use_case, HEAD_TAG, json.dumps(head))
+
+    def kept_head(self, use_case: str) -> str | None:
+        """See :class:`Registry`."""
+        from mlflow.exceptions import MlflowException
+
+        with asking(self._url):
+            try:
+                head = self._client.get_registered_model(use_case).tags.get(HEAD_TAG)
+            except MlflowException as error:
+                if not is_absent(error):
+                    raise
+                return None
+        return None if head is None else str(head)
 
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """See :class:`Registry`."""

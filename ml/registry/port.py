@@ -151,6 +151,14 @@ class Registry(ABC):
         """Point the alias to a version, or take it away; :meth:`move_champion` is the careful way."""
 
     @abstractmethod
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """Keep a signed head of the ledger beside the use case's model, in place of an earlier one."""
+
+    @abstractmethod
+    def kept_head(self, use_case: str) -> str | None:
+        """JSON of the head that is kept; None when there is none."""
+
+    @abstractmethod
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """Copy the package's files as they are stored into ``to``, whatever they hold; returns ``to``.
 
@@ -180,7 +188,17 @@ class Registry(ABC):
         return to
 
     def move_champion(self, use_case: str, number: int, *, back: bool = False) -> None:
-        """Point the alias ``champion`` to a version.
+        """Point the alias ``champion`` to a version, once :meth:`check_move` allows it.
+
+        The ledger hears nothing of it: :func:`ml.registry.alias.move_alias` is what the stages call.
+        """
+        self.check_move(use_case, number, back=back)
+        current = self.champion(use_case)
+        if current is None or current.version != number:
+            self.set_champion(use_case, number)
+
+    def check_move(self, use_case: str, number: int, *, back: bool = False) -> None:
+        """Refuse a version that may not become champion.
 
         Parameters
         ----------
@@ -205,7 +223,6 @@ class Registry(ABC):
                 f"{current.watermark:%Y-%m-%d %H:%M}",
                 allowed="a version with newer data, or a roll back",
             )
-        self.set_champion(use_case, number)
 
 
 def check_package(folder: Path, package: Package) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from ml.use_case import UseCase
 
@@ -61,6 +61,11 @@ def retrain_params() -> dict[str, Param]:
             section="Data window",
         ),
     }
+
+
+def monthly() -> CronTriggerTimetable:
+    """The first of each month at three in the morning, UTC; never at once when a DAG appears, whatever the day."""
+    return CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=timedelta(0))
 
 
 def proof_params() -> dict[str, Param]:

@@ -27,6 +27,7 @@ def as_of(context: dict[str, Any]) -> datetime:
 def ingest(name: str) -> dict[str, Any]:
     """Take what the replicas captured into the lake, exactly once."""
     bench = open_workbench(name)
+    bench.note_use_case()
     return asdict(bench.lake.ingest(bench.settings.outbox))
 
 
@@ -96,7 +97,9 @@ def decide(name: str, check: str, **context: Any) -> str:
         as_of=now,
         batch_rows=context["params"].get("batch_rows"),
     )
-    stored = bench.control.record("monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock())
+    stored = bench.control.record(
+        "monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock(), actor="monitor"
+    )
     decision = MonitorDecision.model_validate_json(stored.payload)
     print("\n".join((decision.action, *decision.reasons)))
     return decision.action

@@ -25,6 +25,8 @@ def claim(name: str, **context: Any) -> str:
     if bench.control.find("retrain", request.key) is not None:
         bench.control.release_lease(_lease(name), context["run_id"])
         raise AirflowSkipException(f"request {request.key} was answered already")
+    bench.note_use_case()
+    bench.record("request", request.key, request, as_of=request.as_of, actor=request.actor)
     return request.model_dump_json()
 
 
@@ -61,6 +63,7 @@ def assemble(name: str, request: str) -> str:
         )
         raise AirflowSkipException(str(answer)) from answer
     _tell_quarantine(bench, wanted)
+    bench.record("training_set", wanted.key, training_set, as_of=wanted.as_of, actor=wanted.actor)
     return training_set.model_dump_json()
 
 
@@ -129,6 +132,8 @@ def package(name: str, training_set: str, choice: str) -> str:
     """Refit the choice, export it to ONNX, prove parity, register it; returns the challenger as JSON."""
     from ml.evaluation.describe import describe_training
     from ml.evaluation.predict import predict
+    from ml.governance.reconcile import VERSION
+    from ml.governance.version import describe_version
     from ml.records.decision import Challenger, Choice
     from ml.training.cost import COST, measure_cost
     from ml.training.graph import MODEL, load_graph
@@ -156,10 +161,14 @@ def package(name: str, training_set: str, choice: str) -> str:
     cost = measure_cost(graph, frame[frame["part"] == "holdout"], size_bytes=packaged.size_bytes)
     cost.write(folder / COST)
     print(cost.model_dump_json(indent=1))
+    request = assembled.request
+    bench.record("choice", request.key, chosen, as_of=request.as_of, actor=request.actor)
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     version = bench.registry.register(
         run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
     )
+    made = describe_version(version, packaged, chosen, assembled)
+    bench.record(VERSION, f"{name}/{version.version}", made, as_of=request.as_of, actor=request.actor)
     return Challenger(version=version.version, training_set=assembled).model_dump_json()
 
 
@@ -194,16 +203,36 @@ def evaluate(name: str, challenger: str) -> str:
     )
     decision = decide_gate(evidence, use_case)
     bench.registry.record_gate(bench.registry.version(name, entry.version), decision)
-    when = training_set.request.as_of
-    bench.control.record("gate", f"{name}/{entry.version}", decision, use_case=name, as_of=when, now=wall_clock())
+    bench.record("gate", f"{name}/{entry.version}", decision, as_of=training_set.request.as_of, actor="gate")
     print(decision.model_dump_json(indent=1))
     return decision.decision
 
 
 def promote(name: str, challenger: str, *, outlet_events: Any) -> None:
     """Move the registry's alias to the challenger and say so to the release DAG."""
+    from ml.records.governance import AliasMove
+    from ml.registry.alias import move_alias
+
     bench, entry = open_workbench(name), _challenger(challenger)
-    bench.registry.move_champion(name, entry.version)
+    request, gate = entry.training_set.request, _gate(bench, entry)
+    by: Any = "gate" if gate.decision == "promote" else "review"
+    move = AliasMove(
+        use_case=name,
+        version=entry.version,
+        previous=gate.champion_version,
+        by=by,
+        reason=" ".join(gate.reasons),
+        evidence=(f"gate/{name}/{entry.version}", f"version/{name}/{entry.version}", f"request/{request.key}"),
+    )
+    move_alias(
+        move,
+        key=request.key,
+        registry=bench.registry,
+        control=bench.control,
+        actor="gate" if by == "gate" else "a reviewer in Airflow",
+        now=wall_clock(),
+        as_of=request.as_of,
+    )
     _conclude_by_gate(bench, entry, "promoted")
     outlet_events[assets.champion(name)].extra = {
         "version": entry.version,
@@ -332,11 +361,15 @@ def _lease(name: str) -> str:
     return f"retrain/{name}"
 
 
-def _conclude_by_gate(bench: Workbench, entry: Any, outcome: str) -> None:
+def _gate(bench: Workbench, entry: Any) -> Any:
     from ml.records.decision import GateDecision
 
     stored = bench.control.find("gate", f"{bench.use_case.name}/{entry.version}")
-    gate = GateDecision.model_validate_json(stored.payload)
+    return GateDecision.model_validate_json(stored.payload)
+
+
+def _conclude_by_gate(bench: Workbench, entry: Any, outcome: str) -> None:
+    gate = _gate(bench, entry)
     word = {"promoted": "approved", "rejected": "declined"}[outcome]
     reviewed = (f"A reviewer {word} it.",) if gate.decision == "review" else ()
     _conclude(
@@ -363,5 +396,4 @@ def _conclude(
     record = RetrainOutcome(
         request=request, outcome=outcome, challenger_version=challenger, champion_version=champion, reasons=reasons
     )
-    name, when = bench.use_case.name, request.as_of
-    bench.control.record("retrain", request.key, record, use_case=name, as_of=when, now=wall_clock())
+    bench.record("retrain", request.key, record, as_of=request.as_of, actor=request.actor)

@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from ml.governance.verification import verify_all
 from ml.records.decision import GateDecision, MonitorDecision, RetrainOutcome
+from ml.records.governance import AliasMove
 from ml.records.measure import Window
 from ml.records.release import ReleaseOutcome
+from ml.registry.alias import move_alias, newest_move
 from ml.registry.manifest import MODEL, read_manifest
 from ml.settings import settings
 from ml.simulation.backtest import run_backtest
@@ -250,9 +253,72 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert "cool-down" in messages[0].read_text()
 
 
+def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
+    """Branch roll_back: nobody authorised it; the alias goes back, the ledger keeps that, the mailbox has a message."""
+    bench.registry.set_champion(NAME, 3)
+
+    finished, states = run(dagbag, "release")
+
+    assert finished.state == "success"
+    assert (states["switch"], states["roll_back"], states["served"]) == ("skipped", "success", "skipped")
+    assert bench.registry.champion(NAME).version == read_manifest(settings().releases, NAME).model_version == 2
+    outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
+    assert outcome.outcome == "rolled_back"
+    assert "not of version 3; it has no tags approved_by" in outcome.reason
+    assert any("retraining.reviewers" in p.read_text() or "approved_by" in p.read_text() for p in mailbox())
+    entry = newest_move(bench.control, NAME)
+    assert (entry.actor, AliasMove.model_validate_json(entry.payload).version) == ("release", 2)
+
+
+def test_a_reviewers_move_in_mlflow_is_served_as_theirs(dagbag, bench):
+    """Two tags and the alias, set as MLflow's UI sets them; after the same checks the replica serves it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(settings().mlflow_url)
+    client.set_model_version_tag(NAME, "3", "approved_by", "ana")
+    client.set_model_version_tag(NAME, "3", "approval_reason", "the slices are better")
+    client.set_registered_model_alias(NAME, "champion", "3")
+
+    finished, states = run(dagbag, "release")
+
+    assert (finished.state, states["served"]) == ("success", "success")
+    assert read_manifest(settings().releases, NAME).model_version == 3
+    entry = newest_move(bench.control, NAME)
+    assert (entry.actor, AliasMove.model_validate_json(entry.payload).reason) == ("ana", "the slices are better")
+
+    by_command(bench, 2)
+    _, states = run(dagbag, "release")
+    assert states["served"] == "success"
+    assert bench.registry.champion(NAME).version == read_manifest(settings().releases, NAME).model_version == 2
+
+
+def test_the_ledger_of_the_whole_story_is_sound(bench):
+    """Every kind that changes what is served is in it, and the registry says the same."""
+    found = verify_all(bench.control, bench.registry, (NAME,), now=datetime.now(UTC) + timedelta(hours=1))
+
+    assert found.findings == ()
+    kinds = {entry.kind for entry in bench.control.ledger_entries(use_case=NAME)}
+    assert kinds == {
+        *("use_case", "request", "training_set", "choice", "version", "gate", "alias", "retrain", "monitor", "release")
+    }
+
+
+def mailbox() -> list:
+    """Messages to the operators."""
+    return list((settings().var / "mailbox").glob("*.eml"))
+
+
+def by_command(bench, number: int) -> None:
+    """Move the alias as `perennial promote` does."""
+    move = AliasMove(use_case=NAME, version=number, previous=None, by="command", reason="to see")
+    now = datetime.now(UTC)
+    stores = {"registry": bench.registry, "control": bench.control}
+    move_alias(move, key=f"{NAME}/{now.isoformat()}", actor="ana", now=now, back=True, **stores)
+
+
 def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     """Branch roll_back: the alias moves to a version whose stored graph was changed; no replica ever sees it."""
-    bench.registry.set_champion(NAME, 3)
+    by_command(bench, 3)
     graphs = sorted(
         (settings().var / "mlflow" / "artifacts").rglob(f"package/{MODEL}"), key=lambda p: p.stat().st_mtime
     )
@@ -270,4 +336,4 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
-    assert any("taken back" in path.read_text() for path in (settings().var / "mailbox").glob("*.eml"))
+    assert any("code 102" in path.read_text() for path in mailbox())
