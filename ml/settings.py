@@ -111,6 +111,11 @@ class Settings(BaseSettings):
         return self.var / "outbox"
 
     @property
+    def telemetry(self) -> Path:
+        """Folder of the replicas' spools of events and rollups, ``{var}/telemetry``."""
+        return self.var / "telemetry"
+
+    @property
     def runs(self) -> Path:
         """Folder of the records that stages hand to each other, ``{var}/runs``."""
         return self.var / "runs"

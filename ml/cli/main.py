@@ -13,6 +13,7 @@ from ml.cli import (
     demo,
     drift,
     evaluate,
+    events,
     history,
     ledger,
     pipeline,
@@ -51,6 +52,7 @@ for command in (
     pipeline.retrain,
     promote.promote,
     history.history,
+    events.events,
     data.lineage,
 ):
     app.command()(command)

@@ -18,6 +18,7 @@ from ml.serving.app import App
 from ml.serving.capture import Outbox
 from ml.serving.http import Application, Receive, Scope, Send
 from ml.serving.metrics import Metrics
+from ml.serving.telemetry import TelemetryWriter
 from ml.serving.watch import Releases
 from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
@@ -61,7 +62,15 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     releases = Releases(current.releases, _load_use_cases(current.use_cases))
     bound = _bind(host or current.host, port or current.scoring_port)
     outbox = Outbox(current.outbox / f"{replica}.sqlite")
-    app = App(replica, releases, outbox, Metrics())
+    metrics = Metrics()
+    app = App(replica, releases, outbox, metrics)
+    told = TelemetryWriter(
+        replica,
+        metrics,
+        outbox=current.outbox / f"{replica}.sqlite",
+        spool=current.telemetry / f"{replica}.sqlite",
+    )
+    told.start()
     config = uvicorn.Config(
         _with_watch(app, releases),
         loop="uvloop",
@@ -78,6 +87,7 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     try:
         uvicorn.Server(config).run(sockets=[bound])
     finally:
+        told.stop()
         outbox.close()
 
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 #: Upper bounds of the latency histogram, seconds.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
+class Totals(NamedTuple):
+    """Everything counted so far: replies and rows by use case, seconds by bucket of the histogram."""
+
+    replies: dict[tuple[str, int], int]
+    rows: dict[tuple[str, int], int]
+    buckets: tuple[int, ...]
+    seconds: float
+
+
 class Metrics:
     """What a replica has done since it started."""
 
+    bounds = BOUNDS
+
     def __init__(self) -> None:
+        self.telemetry_lost = 0
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
         self._latency: Counter[float] = Counter()
@@ -27,6 +40,11 @@ class Metrics:
     def count_rows(self, use_case: str, code: int, rows: int = 1) -> None:
         """Count rows that ended with a code; 0 is an answer."""
         self._rows[use_case, code] += rows
+
+    def totals(self) -> Totals:
+        """Counts of this moment; may be asked for in another thread."""
+        buckets = tuple(self._latency[bound] for bound in (*BOUNDS, float("inf")))
+        return Totals(dict(self._replies), dict(self._rows), buckets, self._seconds)
 
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.
@@ -45,6 +63,10 @@ class Metrics:
         for (use_case, code), count in sorted(self._rows.items()):
             lines.append(f'perennial_rows_total{{use_case="{use_case}",code="{code}"}} {count}')
         lines += self._histogram()
+        lines += [
+            "# TYPE perennial_telemetry_lost_total counter",
+            f"perennial_telemetry_lost_total {self.telemetry_lost}",
+        ]
         for name, values in by_use_case.items():
             lines.append(f"# TYPE {name} gauge")
             lines += [f'{name}{{use_case="{use_case}"}} {_number(value)}' for use_case, value in values.items()]
