@@ -7,12 +7,13 @@ Behaviour lives in the use case files; what differs from machine to machine live
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ml.errors import InputError
 
@@ -71,6 +72,10 @@ class Settings(BaseSettings):
         Where the services answer; default ``http://{host}:{port}``.
     airflow_user, airflow_password
         Account for Airflow's API; the local stack generates the password once when none is given.
+    alerts
+        File of alert rules; default ``{home}/alerts.yaml``.
+    alert_secrets
+        Addresses with accounts, and keys of signatures, by the names that the rule file uses; a JSON object.
     """
 
     model_config = SettingsConfigDict(env_prefix="PERENNIAL_", frozen=True, extra="ignore")
@@ -89,8 +94,10 @@ class Settings(BaseSettings):
     scoring_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['scoring_port']}")
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
+    alerts: Path = Field(default_factory=lambda data: data["home"] / "alerts.yaml")
+    alert_secrets: dict[str, SecretStr] = Field(default_factory=dict)
 
-    @field_validator("home", "var", "use_cases", "ledger")
+    @field_validator("home", "var", "use_cases", "ledger", "alerts")
     @classmethod
     def _folders_are_absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
@@ -120,6 +127,20 @@ class Settings(BaseSettings):
         """Folder of the records that stages hand to each other, ``{var}/runs``."""
         return self.var / "runs"
 
+    def read_alert_secrets(self) -> dict[str, str]:
+        """Secrets of alert channels, in plain text, for who sends; never for a log."""
+        return {name: secret.get_secret_value() for name, secret in self.alert_secrets.items()}
+
+    @property
+    def heartbeat(self) -> Path:
+        """File that each round of alerting leaves behind, ``{var}/alerts/heartbeat.json``."""
+        return self.var / "alerts" / "heartbeat.json"
+
+    @property
+    def mailbox(self) -> Path:
+        """Folder of the messages that stay on this machine, ``{var}/mailbox``."""
+        return self.var / "mailbox"
+
     def child_environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """Environment for a process that we start: ours, these settings, no telemetry, one thread.
 
@@ -135,8 +156,10 @@ class Settings(BaseSettings):
         own = {
             f"PERENNIAL_{name.upper()}": str(value)
             for name, value in self.model_dump().items()
-            if name != "airflow_password" and value is not None
+            if name not in {"airflow_password", "alert_secrets"} and value is not None
         }
+        if self.alert_secrets:
+            own["PERENNIAL_ALERT_SECRETS"] = json.dumps(self.read_alert_secrets())
         if self.airflow_password is not None:
             own["PERENNIAL_AIRFLOW_PASSWORD"] = self.airflow_password.get_secret_value()
         inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -173,6 +196,13 @@ def settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:
+        raise InputError("settings are not usable", where="environment", got=f"{error}: no JSON") from error
     except ValidationError as error:
-        found = "; ".join(f"PERENNIAL_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
+        found = "; ".join(_tell(str(e["loc"][0]), e["input"], e["msg"]) for e in error.errors())
         raise InputError("settings are not usable", where="environment", got=found) from error
+
+
+def _tell(name: str, value: object, problem: str) -> str:
+    shown = "not shown" if name == "alert_secrets" else repr(value)
+    return f"PERENNIAL_{name.upper()}={shown}: {problem}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ml.cli.options import Json
 from ml.cli.output import print_json, stdout
+
+if TYPE_CHECKING:
+    from ml.records.event import Severity
 
 
 def events(
@@ -58,6 +61,26 @@ def events(
         table.add_row(*told, event.request_id[:8], event.message[:200])
     stdout.print(table)
     stdout.print(f"{len(found)} events since {begin:%Y-%m-%d %H:%M} UTC", markup=False)
+
+
+def tell(
+    name: str, message: str, *, use_case: str | None, severity: Severity = "info", model_version: int | None = None
+) -> None:
+    """Tell what a command did, as the stages tell what they do."""
+    from ml.records.event import Event
+    from ml.settings import settings
+    from ml.store.telemetry import Telemetry
+
+    event = Event(
+        time=datetime.now(UTC),
+        use_case=use_case,
+        source="command",
+        name=name,
+        severity=severity,
+        message=message,
+        model_version=model_version,
+    )
+    Telemetry(settings().control_url).add_events([event])
 
 
 def age_or_moment(text: str, now: datetime) -> datetime:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ml.cli import (
+    alerts,
     backtest,
     data,
     demo,
@@ -56,6 +57,7 @@ for command in (
     data.lineage,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts", help="What fires, by which rules, who was told; try rules and channels.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")

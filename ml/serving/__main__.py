@@ -16,6 +16,7 @@ import uvicorn
 from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
 from ml.serving.capture import Outbox
+from ml.serving.dead_man import STALE_SECONDS, DeadMan
 from ml.serving.http import Application, Receive, Scope, Send
 from ml.serving.metrics import Metrics
 from ml.serving.telemetry import TelemetryWriter
@@ -36,20 +37,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--outbox-id", default="replica-0", type=_outbox_id, help="name of this replica and of its outbox"
     )
+    parser.add_argument(
+        "--stale-after",
+        default=STALE_SECONDS,
+        type=float,
+        metavar="SECONDS",
+        help="age of the last round of alerting from which on somebody else looks; default %(default)g",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Told to stop, the server ends in order and then asks to be ended once more: there is nothing left to end.
     signal.signal(signal.SIGTERM, _ignore)
     signal.signal(signal.SIGINT, _ignore)
     try:
-        run(settings(), options.host, options.port, options.outbox_id)
+        run(settings(), options.host, options.port, options.outbox_id, stale_after=options.stale_after)
     except PerennialError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def run(current: Settings, host: str | None, port: int | None, replica: str) -> None:
+def run(
+    current: Settings, host: str | None, port: int | None, replica: str, *, stale_after: float = STALE_SECONDS
+) -> None:
     """Serve every use case of the settings' folder until SIGTERM, then finish what is in flight.
 
     Raises
@@ -70,7 +80,9 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
         outbox=current.outbox / f"{replica}.sqlite",
         spool=current.telemetry / f"{replica}.sqlite",
     )
+    dead_man = DeadMan(current.heartbeat, stale_seconds=stale_after)
     told.start()
+    dead_man.start()
     config = uvicorn.Config(
         _with_watch(app, releases),
         loop="uvloop",
@@ -87,6 +99,7 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     try:
         uvicorn.Server(config).run(sockets=[bound])
     finally:
+        dead_man.stop()
         told.stop()
         outbox.close()
 

@@ -171,10 +171,10 @@ class TelemetryWriter:
     def _run(self) -> None:
         rolled = time.time()
         while not self._stop.wait(LOOK_SECONDS):
-            rolled = self._look(rolled)
-        self._look(rolled, last=True)
+            rolled = self.look(rolled)
+        self.look(rolled, last=True)
 
-    def _look(self, rolled: float, *, last: bool = False) -> float:
+    def look(self, rolled: float, *, last: bool = False) -> float:
         """Tell what is new; returns when the rollup that runs now began."""
         now = time.time()
         try:

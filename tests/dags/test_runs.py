@@ -237,7 +237,7 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     assert earlier_tests(bench, champion=1, challenger=4) == (first.p,)
 
 
-def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench):
+def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench, letters):
     """Branch alert: there is loss to avoid again, one week after the last retraining; a message is in the mailbox."""
     end = datetime(2013, 5, 10, tzinfo=UTC)
     send_week(bench, end)
@@ -248,12 +248,11 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
     decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
     assert decision.ahead.reducible.n > 900  # version 3, rejected a week ago, was judged on two weeks since
-    messages = list((settings().var / "mailbox").glob("monitor-harbour-weather-*.eml"))
-    assert len(messages) == 1
-    assert "cool-down" in messages[0].read_text()
+    (letter,) = letters("person-needed-harbour-weather-")
+    assert "cool-down" in letter
 
 
-def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
+def test_an_alias_moved_by_hand_is_not_served(dagbag, bench, letters):
     """Branch roll_back: nobody authorised it; the alias goes back, the ledger keeps that, the mailbox has a message."""
     bench.registry.set_champion(NAME, 3)
 
@@ -265,7 +264,7 @@ def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
     outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
     assert outcome.outcome == "rolled_back"
     assert "not of version 3; it has no tags approved_by" in outcome.reason
-    assert any("retraining.reviewers" in p.read_text() or "approved_by" in p.read_text() for p in mailbox())
+    assert any("approved_by" in letter for letter in letters("release-taken-back-harbour-weather-"))
     entry = newest_move(bench.control, NAME)
     assert (entry.actor, AliasMove.model_validate_json(entry.payload).version) == ("release", 2)
 
@@ -303,11 +302,6 @@ def test_the_ledger_of_the_whole_story_is_sound(bench):
     }
 
 
-def mailbox() -> list:
-    """Messages to the operators."""
-    return list((settings().var / "mailbox").glob("*.eml"))
-
-
 def by_command(bench, number: int) -> None:
     """Move the alias as `perennial promote` does."""
     move = AliasMove(use_case=NAME, version=number, previous=None, by="command", reason="to see")
@@ -316,7 +310,7 @@ def by_command(bench, number: int) -> None:
     move_alias(move, key=f"{NAME}/{now.isoformat()}", actor="ana", now=now, back=True, **stores)
 
 
-def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
+def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench, letters):
     """Branch roll_back: the alias moves to a version whose stored graph was changed; no replica ever sees it."""
     by_command(bench, 3)
     graphs = sorted(
@@ -336,4 +330,4 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
-    assert any("code 102" in path.read_text() for path in mailbox())
+    assert any("code 102" in letter for letter in letters("release-taken-back-harbour-weather-"))
