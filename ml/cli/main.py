@@ -14,6 +14,7 @@ from ml.cli import (
     drift,
     evaluate,
     history,
+    league,
     ledger,
     pipeline,
     promote,
@@ -52,6 +53,7 @@ for command in (
     promote.promote,
     history.history,
     data.lineage,
+    league.league,
 ):
     app.command()(command)
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")

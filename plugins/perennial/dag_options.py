@@ -63,9 +63,9 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
-def monthly() -> CronTriggerTimetable:
-    """The first of each month at three in the morning, UTC; never at once when a DAG appears, whatever the day."""
-    return CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=timedelta(0))
+def never_at_once(cron: str) -> CronTriggerTimetable:
+    """Schedule in UTC whose first run waits for its moment, however long ago the last one was when a DAG appears."""
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
 def proof_params() -> dict[str, Param]:
@@ -74,6 +74,11 @@ def proof_params() -> dict[str, Param]:
         "as_of": AS_OF,
         "quick": Param(False, type="boolean", title="Quick", description="Leave out what takes longest."),
     }
+
+
+def review_params() -> dict[str, Param]:
+    """Form of the review DAG: virtual now."""
+    return {"as_of": AS_OF}
 
 
 def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:

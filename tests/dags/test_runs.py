@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from ml.cli.main import app
 from ml.governance.verification import verify_all
 from ml.records.decision import GateDecision, MonitorDecision, RetrainOutcome
 from ml.records.governance import AliasMove
+from ml.records.league import League
 from ml.records.measure import Window
 from ml.records.release import ReleaseOutcome
 from ml.registry.alias import move_alias, newest_move
@@ -253,6 +257,66 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert "cool-down" in messages[0].read_text()
 
 
+def test_a_review_finds_no_version_ahead(dagbag, bench):
+    """Branch settled: all three versions, each on what neither it nor the champion was trained on; run twice."""
+    from mlflow import MlflowClient
+
+    as_of = conf_as_of(datetime(2013, 5, 10, tzinfo=UTC))
+
+    for _ in range(2):
+        finished, states = run(dagbag, "review_models", as_of)
+        assert finished.state == "success"
+        assert (states["settled"], states["alert"]) == ("success", "skipped")
+
+    (stored,) = bench.control.history(NAME, "league")
+    league = League.model_validate_json(stored.payload)
+    standings = {row.version: row.standing for row in league.standings}
+    assert standings == {1: "not_ahead", 2: "champion", 3: "not_ahead"}
+    watermarks = {version: bench.registry.version(NAME, version).watermark for version in (1, 2, 3)}
+    times = bench.lake.labelled(Window(start=watermarks[2], end=league.as_of), as_of=league.as_of)["event_time"]
+    times = times[times <= league.as_of - bench.use_case.target.maturity]
+    for row in league.standings:
+        unseen = times > max(watermarks[2], watermarks[row.version]) + bench.use_case.target.horizon
+        assert row.loss.n == unseen.sum() > 300
+    client = MlflowClient(settings().mlflow_url)
+    (point,) = client.get_metric_history(bench.registry.version(NAME, 3).run_id, "league/gain")
+    assert datetime.fromtimestamp(point.timestamp / 1000, UTC) == league.as_of
+    assert point.value == next(row.gain.value for row in league.standings if row.version == 3)
+    experiment = client.get_experiment_by_name(NAME).experiment_id
+    (review,) = client.search_runs([experiment], "attributes.run_name = 'league 2013-05-10'")
+    assert len(client.list_artifacts(review.info.run_id)) == 3
+    assert [event for event in bench.control.events(NAME) if event.name == "challenger_ahead"] == []
+
+
+def test_a_review_that_finds_a_version_ahead_says_so_once(dagbag, bench):
+    """Branch alert: winter's model serves again; what has seen spring is better, and a rerun does not say it twice."""
+    bench.registry.set_champion(NAME, 1)
+    try:
+        for _ in range(2):
+            _, states = run(dagbag, "review_models", conf_as_of(datetime(2013, 5, 9, tzinfo=UTC)))
+            assert (states["alert"], states["settled"]) == ("success", "skipped")
+    finally:
+        bench.registry.set_champion(NAME, 2)
+
+    key = f"{NAME}/2013-05-09T00:00:00+00:00"
+    league = League.model_validate_json(bench.control.find("league", key).payload)
+    assert (league.champion_version, [row.version for row in league.ahead]) == (1, [3])
+    (event,) = [event for event in bench.control.events(NAME) if event.name == "challenger_ahead"]
+    assert "ahead of champion version 1" in event.message
+    (message,) = (settings().var / "mailbox").glob("league-harbour-weather-*.eml")
+    assert "perennial league harbour_weather" in message.read_text()
+
+
+def test_a_review_is_shown_to_people(bench):
+    """The newest, as a table and as one JSON object."""
+    table = CliRunner().invoke(app, ["league", NAME])
+    told = CliRunner().invoke(app, ["league", NAME, "--json"])
+
+    assert (table.exit_code, told.exit_code) == (0, 0)
+    assert "ahead of the champion beyond doubt: none" in table.stdout
+    assert [row["version"] for row in json.loads(told.stdout)["standings"] if row["standing"] == "champion"] == [2]
+
+
 def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
     """Branch roll_back: nobody authorised it; the alias goes back, the ledger keeps that, the mailbox has a message."""
     bench.registry.set_champion(NAME, 3)
@@ -298,7 +362,7 @@ def test_the_ledger_of_the_whole_story_is_sound(bench):
 
     assert found.findings == ()
     kinds = {entry.kind for entry in bench.control.ledger_entries(use_case=NAME)}
-    assert kinds - {"proof"} == {  # another test may have proved the gate before
+    assert kinds - {"proof", "league"} == {  # other tests may have proved the gate or held a league before
         *("use_case", "request", "training_set", "choice", "version", "gate", "alias", "retrain", "monitor", "release")
     }
 
