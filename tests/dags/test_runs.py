@@ -220,7 +220,7 @@ def test_a_challenger_without_new_data_is_not_trained(dagbag, bench):
 
 def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     """Branch reject: two weeks later there is nothing to win; the champion stays, the version keeps the reasons."""
-    from plugins.perennial.retrain_tasks import earlier_tests
+    from plugins.perennial.gate_tasks import earlier_tests
 
     end = datetime(2013, 5, 3, tzinfo=UTC)
     send_week(bench, end, days=14)
@@ -236,9 +236,9 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     first, second = (
         GateDecision.model_validate_json(bench.control.find("gate", f"{NAME}/{version}").payload) for version in (2, 3)
     )
-    assert earlier_tests(bench, champion=2, challenger=4) == (second.p,)  # what the next one's level depends on
-    assert earlier_tests(bench, champion=2, challenger=3) == ()  # a task that is run again has not met itself
-    assert earlier_tests(bench, champion=1, challenger=4) == (first.p,)
+    assert earlier_tests(bench, champion=2, but=()) == (second.p,)  # what the next one's level depends on
+    assert earlier_tests(bench, champion=2, but=(f"{NAME}/3",)) == ()  # a task that is run again has not met itself
+    assert earlier_tests(bench, champion=1, but=()) == (first.p,)
 
 
 def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench):
@@ -401,3 +401,33 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
     assert any("code 102" in path.read_text() for path in mailbox())
+
+
+def test_a_rejected_challenger_that_has_proved_itself_since_is_promoted(dagbag, bench):
+    """Winter's model serves again. The new challenger's week is too thin to judge; version 3 has two weeks by now."""
+    by_command(bench, 1)
+    run(dagbag, "release")
+    end = datetime(2013, 5, 18, tzinfo=UTC)
+    send_week(bench, end, days=1)
+
+    _, states = run(dagbag, "retrain", conf_as_of(end) | {"reason": "thin", "force": True})
+
+    assert (states["promote"], states["reject"]) == ("success", "skipped")
+    own, again = (
+        GateDecision.model_validate_json(bench.control.find("gate", f"{NAME}/4{end}").payload)
+        for end in ("", "/return")
+    )
+    assert (own.challenger_version, own.decision, own.state) == (4, "reject", "undecidable")
+    assert (again.challenger_version, again.champion_version, again.decision) == (3, 1, "promote")
+    rows = bench.lake.read_training(bench.registry.version(NAME, 4).data_version)
+    since = bench.registry.version(NAME, 3).watermark + bench.use_case.target.horizon
+    met = next(rule for rule in again.rules if rule.name == "beats_champion")
+    assert met.n == (rows["event_time"] > since).sum() > 1000
+    outcome = RetrainOutcome.model_validate_json(bench.control.latest("retrain", NAME).payload)
+    assert (outcome.outcome, outcome.challenger_version, outcome.champion_version) == ("promoted", 3, 1)
+    assert any(reason.startswith("Version 3 again: beats_champion") for reason in outcome.reasons)
+    assert newest_move(bench.control, NAME).actor == "gate"
+
+    run(dagbag, "release")
+    assert bench.registry.champion(NAME).version == read_manifest(settings().releases, NAME).model_version == 3
+    assert verify_all(bench.control, bench.registry, (NAME,), now=datetime.now(UTC) + timedelta(hours=1)).findings == ()
