@@ -10,21 +10,23 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
-from ml.serving.capture import Outbox
-from ml.serving.http import Application, Receive, Scope, Send
+from ml.serving.capture import Durability, Outbox
+from ml.serving.connection import connections_of, sweep
+from ml.serving.http import Receive, Scope, Send
 from ml.serving.metrics import Metrics
 from ml.serving.watch import Releases
 from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
 
-#: Connections beyond which a client is told to come back (503).
-MAX_CONCURRENCY = 1_000
 DRAIN_SECONDS = 10
+#: A power cut takes what was recorded since so many seconds, at most.
+SYNC_SECONDS = 1.0
 
 
 def main(arguments: list[str]) -> int:
@@ -60,23 +62,25 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     """
     releases = Releases(current.releases, _load_use_cases(current.use_cases))
     bound = _bind(host or current.host, port or current.scoring_port)
-    outbox = Outbox(current.outbox / f"{replica}.sqlite")
+    outbox = Outbox(current.outbox / f"{replica}.sqlite", _durability(releases.use_cases()))
     app = App(replica, releases, outbox, Metrics())
+    serving = _Serving(app, releases, outbox)
     config = uvicorn.Config(
-        _with_watch(app, releases),
+        serving,
         loop="uvloop",
-        http="httptools",
+        http=connections_of(app),
         ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
         log_config=None,
         log_level="warning",
-        limit_concurrency=MAX_CONCURRENCY,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    server = uvicorn.Server(config)
+    serving.connections = server.server_state.connections
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
     finally:
         outbox.close()
 
@@ -86,6 +90,11 @@ def _load_use_cases(folder: Path) -> dict[str, UseCase]:
     if not use_cases:
         raise InputError("no use case file", where=str(folder), got="none", allowed="one *.yaml or more")
     return use_cases
+
+
+def _durability(use_cases: dict[str, UseCase]) -> Durability:
+    """What the one outbox must survive: the strictest use case decides."""
+    return "power" if any(u.serving.durability == "power" for u in use_cases.values()) else "process"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -102,23 +111,34 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _with_watch(app: App, releases: Releases) -> Application:
-    """The application, with the watcher of releases running as long as it does."""
+class _Serving:
+    """The application, with what runs beside it as long as it does: watchers of releases, clients and the disk."""
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: App, releases: Releases, outbox: Outbox) -> None:
+        self._app, self._releases, self._outbox = app, releases, outbox
+        self.connections: set[Any] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life of the server."""
         if scope["type"] != "lifespan":
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         await receive()
-        for name in releases.use_cases():
-            await releases.refresh(name)
-        watcher = asyncio.create_task(releases.watch())
+        for name in self._releases.use_cases():
+            await self._releases.refresh(name)
+        beside = [self._releases.watch(), sweep(self.connections), self._sync()]
+        tasks = [asyncio.create_task(task) for task in beside]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watcher.cancel()
+        for task in tasks:
+            task.cancel()
         await send({"type": "lifespan.shutdown.complete"})
 
-    return serve
+    async def _sync(self) -> None:
+        """Bring the outbox through a power cut, again and again."""
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            await asyncio.to_thread(self._outbox.sync)
 
 
 def _port(text: str) -> int:

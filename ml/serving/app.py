@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -34,7 +34,7 @@ from ml.serving.open_inference import Path
 from ml.serving.pages import Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
-from ml.serving.routes import Route, find_route, protocol_of, read_request_id
+from ml.serving.routes import Route, find_route, protocol_of, read_request_id, short_paths
 from ml.serving.score import record_refused_request, score_batch
 from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model
 from ml.serving.watch import Releases
@@ -70,6 +70,13 @@ class App:
         self._tick = Tick(releases, outbox, metrics)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
         self._aside = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._short = {path.encode(): route for name in self._layouts for path, route in short_paths(name)}
+
+    @property
+    def short(self) -> Mapping[bytes, Route]:
+        """Routes of small scoring requests, by path."""
+        return self._short
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -80,6 +87,43 @@ class App:
         except ClientGone:
             return
         await send_reply(send, reply, request.identity)
+
+    def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
+        """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
+
+        Whatever is not right with it goes the long way, where it is refused and recorded.
+        """
+        layout = self._layouts[route.name]
+        try:
+            question = route.protocol.read(request, layout)
+        except Exception:  # it is told there
+            self._respond_later(request, started, done)
+            return
+
+        def settle(reply: Reply | RequestRefused) -> None:
+            if isinstance(reply, RequestRefused):
+                if not reply.recorded:
+                    self._respond_later(request, started, done)
+                    return
+                reply = reply_problem(reply, request.identity, route.protocol.explain(reply))
+            self._metrics.count_reply(route.name, reply.status, time.perf_counter() - started)
+            done(reply)
+
+        if len(question.batch.ids) > THREAD_ROWS:
+            self._respond_later(request, started, done)
+        else:
+            self._tick.ask(Asked(question, layout, request.identity, settle))
+
+    def _respond_later(self, request: Request, started: float, done: Callable[[Reply], None]) -> None:
+        async def read() -> bytes:
+            return request.body
+
+        async def respond() -> None:
+            done(await self.respond(request, read, started))
+
+        task = asyncio.get_running_loop().create_task(respond())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def respond(self, request: Request, read: ReadBody, started: float) -> Reply:
         """Reply to a request whose body is still to be read.
@@ -116,8 +160,7 @@ class App:
             detail = f"{request.path[:200]} is written with POST"
             raise RequestRefused(Code.MALFORMED, detail, status=405, allow="POST")
         try:
-            body = await read()
-            request = Request(request.method, request.path, request.headers, body, request.identity)
+            request = request.with_body(await read())
             layout = self._layout(route.name)
             return await (self._score if route.kind == "score" else self._label)(route, layout, request)
         except ClientGone:

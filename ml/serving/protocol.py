@@ -15,7 +15,7 @@ from ml.serving.problem import RequestRefused
 from ml.serving.score import Render, render_rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request, whole.
 
@@ -35,13 +35,17 @@ class Request:
     body: bytes
     identity: str
 
+    def with_body(self, body: bytes) -> Request:
+        """The same request, whole."""
+        return Request(self.method, self.path, self.headers, body, self.identity)
+
     @property
     def record_id(self) -> str:
         """Id of the one row that a refused request is recorded as; a client may send its request ids twice."""
         return self.identity if b"x-request-id" not in self.headers else new_id()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """What a request asks: a batch, and the form in which an answer is expected."""
 

@@ -56,6 +56,15 @@ def find_route(request: Request, use_cases: Collection[str]) -> Route | None:
     return None
 
 
+def short_paths(name: str) -> tuple[tuple[str, Route], ...]:
+    """Paths of a use case that small scoring requests go to, with their routes."""
+    return (
+        (f"/score/{name}", Route("score", name, OWN)),
+        (f"/invocations/{name}", Route("score", name, MLFLOW)),
+        (f"/v2/models/{name}/infer", Route("score", name, OPEN_INFERENCE)),
+    )
+
+
 def protocol_of(path: str) -> Protocol:
     """Protocol whose clients ask for a path."""
     kind = path.lstrip("/").partition("/")[0]
