@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,9 @@ _PRUNED_EVERY = 1_000
 #: How long an ingester may keep the file to itself before requests are refused, and how often it is looked.
 PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 0.002
+
+#: Pages of 4 KiB in the log beyond which a commit carries them over itself; :meth:`Outbox.sync` comes long before.
+_CHECKPOINT_PAGES = 16_000
 
 #: Pruning must not walk through the whole backlog.
 _INDEX = "CREATE INDEX IF NOT EXISTS unrouted ON captured (seq) WHERE use_case = ''"
@@ -132,7 +135,11 @@ class Outbox:
             self._flush()
 
     def sync(self) -> None:
-        """Return when everything that was written so far would survive a power cut; blocks, for a thread."""
+        """Return when everything that was written so far would survive a power cut; blocks, for a thread.
+
+        The log is also carried over into the file, which no commit does by itself as long as this keeps up: it would
+        make the one request that it meets wait for the disk.
+        """
         try:
             handle = os.open(f"{self._path}-wal", os.O_RDONLY)
         except OSError:
@@ -141,6 +148,12 @@ class Outbox:
             os.fdatasync(handle)
         finally:
             os.close(handle)
+        with suppress(sqlite3.Error), closing(self._connect_beside()) as beside:
+            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _connect_beside(self) -> sqlite3.Connection:
+        # Never makes a file: one that was moved away is noticed by the next write.
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
 
     def close(self) -> None:
         """Close the file; nothing is pending once every request has its reply."""
@@ -174,6 +187,7 @@ class Outbox:
         for statement in ("PRAGMA journal_mode = WAL", synchronous, SCHEMA, _INDEX):
             self._db.execute(statement)
         self._db.execute("PRAGMA busy_timeout = 0")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:

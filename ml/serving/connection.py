@@ -72,8 +72,6 @@ class Connection(HttpToolsProtocol):
     """Connection of a client of :attr:`application`."""
 
     application: ClassVar[Application]
-    #: Connections by the order in which they came to wait for a request's head.
-    waiting: ClassVar[dict[Connection, None]] = {}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -83,25 +81,21 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a client, if need be in the place of the one that has kept us waiting longest."""
         super().connection_made(transport)
-        self.waiting[self] = None
         if len(self.connections) <= MAX_CONNECTIONS:
             return
-        slowest = next(iter(self.waiting))
-        if slowest is not self:
+        others = (other for other in self.connections if isinstance(other, Connection) and other is not self)
+        slow = [other for other in others if other.phase != ANSWERING and not other.transport.is_closing()]
+        if slow:
+            slowest = min(slow, key=lambda other: other.since)
             slowest.refuse(RequestRefused(Code.MALFORMED, "another client needs the connection", status=408))
         else:  # every other connection has a request that is being answered
             self.refuse(RequestRefused(Code.OVERLOADED, f"{MAX_CONNECTIONS} requests are being answered already"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a client."""
-        self.waiting.pop(self, None)
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read what has come."""
         if self.phase == IDLE:
             self._enter(HEAD)
-            self.head_bytes = 0
+            self.head_bytes = 0  # of the request that begins here: as many at least as its head has
         if self.phase == HEAD:
             self.head_bytes += len(data)
         try:
@@ -116,26 +110,37 @@ class Connection(HttpToolsProtocol):
             detail = f"request line and headers are too large; allowed: {MAX_HEAD} bytes"
             self.refuse(RequestRefused(Code.MALFORMED, detail, status=431))
 
+    def on_message_begin(self) -> None:
+        """Begin a request; what ASGI needs of it is made when it goes that way."""
+        self.url, self.headers = b"", []
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Choose the way that a request goes."""
-        self.head_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if self.head_bytes > MAX_HEAD:
-            raise ValueError("head is too large")  # the parser stops here; data_received refuses
+        if self.head_bytes > MAX_HEAD:  # what has come may be the head, or a body behind it
+            self.head_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if self.head_bytes > MAX_HEAD:
+                raise ValueError("head is too large")  # the parser stops here; data_received refuses
         route = self.application.short.get(self.url)
         headers = dict(self.headers)
-        self.expect_100_continue = headers.get(b"expect", b"").lower() == b"100-continue"
         if route is None or not self._may_go_short(headers):
             self._enter(ANSWERING)
-            super().on_headers_complete()
+            self._go_long(headers)
             return
         identity = read_request_id(headers) or new_id()
         request = Request("POST", self.url.decode("ascii"), headers, b"", identity)
         self.cycle = _Short(request, route, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
-        self._enter(BODY)
+        self.phase = BODY
+
+    def _go_long(self, headers: Mapping[bytes, bytes]) -> None:
+        url, given = self.url, self.headers
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, headers.get(b"expect", b"").lower() == b"100-continue"
+        self.headers.extend(given)
+        super().on_headers_complete()
 
     def _may_go_short(self, headers: Mapping[bytes, bytes]) -> bool:
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
@@ -159,7 +164,7 @@ class Connection(HttpToolsProtocol):
         if not isinstance(cycle, _Short):
             super().on_message_complete()
             return
-        self._enter(ANSWERING)
+        self.phase = ANSWERING
         request = cycle.request.with_body(cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts))
         self.application.take(request, cycle.route, cycle.started, partial(self._answer, cycle))
 
@@ -178,12 +183,11 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.abort()
-        self.waiting.pop(self, None)
 
     def _write(self, reply: Reply, identity: str, *, close: bool) -> None:
         length = str(len(reply.content)).encode()
         parts = [STATUS_LINE[reply.status], b"content-type: ", reply.media, b"\r\ncontent-length: ", length]
-        parts += [b"\r\nx-request-id: ", identity.encode(), b"\r\n"]
+        parts += (b"\r\nx-request-id: ", identity.encode(), b"\r\n")
         for name, value in (*self.server_state.default_headers, *reply.headers):
             parts += [name, b": ", value, b"\r\n"]
         if close:
@@ -215,12 +219,7 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def _enter(self, phase: int) -> None:
-        before, self.phase, self.since = self.phase, phase, self.loop.time()
-        if phase in {IDLE, HEAD}:
-            if before not in {IDLE, HEAD}:
-                self.waiting[self] = None
-        else:
-            self.waiting.pop(self, None)
+        self.phase, self.since = phase, self.loop.time()
 
     def sweep(self, now: float) -> None:
         """Leave the client when it has taken longer than its phase allows."""
@@ -239,7 +238,7 @@ class Connection(HttpToolsProtocol):
 
 def connections_of(application: Application) -> type[Connection]:
     """Connections of one application's clients."""
-    return type("BoundConnection", (Connection,), {"application": application, "waiting": {}})
+    return type("BoundConnection", (Connection,), {"application": application})
 
 
 async def sweep(connections: set[Any]) -> None:

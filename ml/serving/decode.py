@@ -92,12 +92,17 @@ class Batch:
 
     def graph_inputs(self) -> dict[str, NDArray[Any]]:
         """The good rows as the graph takes them; an input without columns is absent."""
-        inputs: dict[str, NDArray[Any]] = {}
-        if self.numbers.shape[1]:
-            inputs["numbers"] = self.numbers.astype(np.float32)
-        if self.categories.shape[1]:
-            inputs["categories"] = self.categories
-        return inputs
+        return graph_inputs(self.numbers, self.categories)
+
+
+def graph_inputs(numbers: NDArray[np.float64], categories: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
+    """Rows as the graph takes them; an input without columns is absent."""
+    inputs: dict[str, NDArray[Any]] = {}
+    if numbers.shape[1]:
+        inputs["numbers"] = numbers.astype(np.float32)
+    if categories.shape[1]:
+        inputs["categories"] = categories
+    return inputs
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.records.codes import Code
-from ml.serving.decode import RAW_CHARACTERS, Batch, Layout
+from ml.serving.decode import RAW_CHARACTERS, Batch, Layout, graph_inputs
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
@@ -79,7 +79,7 @@ class Scored:
 
     reply: Reply | RequestRefused
     records: list[bytes]
-    codes: Counter[int]
+    codes: Mapping[int, int]
 
 
 class Record(msgspec.Struct):
@@ -140,7 +140,7 @@ def score_batch(
         reply = render(Outcome(batch, model, answers, refusals, request_id))
     else:
         reply = refuse_rows(refusals, batch.ids)
-    codes = Counter({0: len(rows)})
+    codes: Mapping[int, int] = {0: len(rows)}
     if outcome:
         codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
     return Scored(reply, _records(batch, model, layout, answers, outcome), codes)
@@ -189,10 +189,13 @@ PREPARING = "Name:'prepare/"
 
 
 def _join(batches: Sequence[Batch]) -> dict[str, NDArray[Any]]:
-    if len(batches) == 1:
-        return batches[0].graph_inputs()
-    parts = [batch.graph_inputs() for batch in batches]
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    if not batches:
+        return {}
+    numbers, categories = batches[0].numbers, batches[0].categories
+    if len(batches) > 1:
+        numbers = np.concatenate([batch.numbers for batch in batches])
+        categories = np.concatenate([batch.categories for batch in batches])
+    return graph_inputs(numbers, categories)
 
 
 def _ask(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout, n: int) -> list[Answer | None]:
