@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ml.cli import backtest, demo, drift, history, pipeline, quarantine, stack, use_case
+from ml.cli import backtest, demo, drift, history, key, pipeline, quarantine, stack, use_case
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
@@ -36,6 +36,7 @@ for command in (
     history.history,
 ):
     app.command()(command)
+app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

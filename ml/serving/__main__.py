@@ -8,6 +8,7 @@ import logging
 import re
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ml.serving.app import App
 from ml.serving.capture import Durability, Outbox
 from ml.serving.connection import connections_of, sweep
 from ml.serving.http import Receive, Scope, Send
+from ml.serving.keys import Keys, needs_keys
 from ml.serving.metrics import Metrics
 from ml.serving.watch import Releases
 from ml.settings import Settings, settings
@@ -58,12 +60,14 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     InputError
         There is no use case file, or one has problems.
     StackError
-        The port is taken or the outbox cannot be written.
+        The port is taken, the outbox cannot be written, no key would be let in, or TLS cannot be spoken.
     """
     releases = Releases(current.releases, _load_use_cases(current.use_cases))
+    keys = Keys(current.keys if needs_keys(current.scoring_auth, host or current.host) else None)
+    tls = _tls(current)
     bound = _bind(host or current.host, port or current.scoring_port)
     outbox = Outbox(current.outbox / f"{replica}.sqlite", _durability(releases.use_cases()))
-    app = App(replica, releases, outbox, Metrics())
+    app = App(replica, releases, outbox, Metrics(), keys)
     serving = _Serving(app, releases, outbox)
     config = uvicorn.Config(
         serving,
@@ -76,6 +80,7 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
         log_config=None,
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        **tls,
     )
     server = uvicorn.Server(config)
     serving.connections = server.server_state.connections
@@ -95,6 +100,24 @@ def _load_use_cases(folder: Path) -> dict[str, UseCase]:
 def _durability(use_cases: dict[str, UseCase]) -> Durability:
     """What the one outbox must survive: the strictest use case decides."""
     return "power" if any(u.serving.durability == "power" for u in use_cases.values()) else "process"
+
+
+def _tls(current: Settings) -> dict[str, Any]:
+    """The server's options for TLS, tried out: what is wrong with the files is told before anybody connects."""
+    if current.scoring_tls_certificate is None or current.scoring_tls_key is None:
+        return {}
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            current.scoring_tls_certificate, current.scoring_tls_key
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise StackError(
+            "TLS cannot be spoken with these files",
+            where="scoring_tls_certificate, scoring_tls_key",
+            got=str(error),
+            allowed="a PEM certificate and its private key",
+        ) from error
+    return {"ssl_certfile": current.scoring_tls_certificate, "ssl_keyfile": current.scoring_tls_key}
 
 
 def _bind(host: str, port: int) -> socket.socket:

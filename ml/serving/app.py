@@ -28,13 +28,14 @@ from ml.serving.capture import CaptureError, Outbox
 from ml.serving.decode import Layout, compile_layout
 from ml.serving.http import ClientGone, Receive, Reply, Scope, Send, read_body, reply_json, reply_problem, send_reply
 from ml.serving.identity import new_id
+from ml.serving.keys import Keys
 from ml.serving.labels import decode_labels
 from ml.serving.metrics import Metrics
 from ml.serving.open_inference import Path
-from ml.serving.pages import Pages
+from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
-from ml.serving.routes import Route, find_route, protocol_of, read_request_id, short_paths
+from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
 from ml.serving.score import record_refused_request, score_batch
 from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model
 from ml.serving.watch import Releases
@@ -61,9 +62,14 @@ class App:
     ----------
     replica
         Name of the replica, also of its outbox.
+    keys
+        Of the clients; None when nobody is asked for one.
     """
 
-    def __init__(self, replica: str, releases: Releases, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(
+        self, replica: str, releases: Releases, outbox: Outbox, metrics: Metrics, keys: Keys | None = None
+    ) -> None:
+        self._keys = keys or Keys(None)
         self._releases, self._outbox, self._metrics = releases, outbox, metrics
         self._layouts = {name: compile_layout(use_case) for name, use_case in releases.use_cases().items()}
         self._pages = Pages(replica, releases, outbox, metrics)
@@ -95,6 +101,7 @@ class App:
         """
         layout = self._layouts[route.name]
         try:
+            self._keys.check(request.headers, route.kind)
             question = route.protocol.read(request, layout)
         except Exception:  # it is told there
             self._respond_later(request, started, done)
@@ -140,6 +147,8 @@ class App:
         """
         name = ""
         try:
+            if request.path not in OPEN_PATHS:
+                self._keys.check(request.headers, scope_of(request.path))
             route = find_route(request, self._layouts)
             if route is None:
                 reply = await self._pages.show(request)

@@ -148,6 +148,8 @@ def reply_problem(refused: RequestRefused, request_id: str, more: Mapping[str, A
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     if refused.status in {408, 413, 415}:
         headers.append((b"connection", b"close"))  # the rest of the body is not read
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if refused.allow:
         headers.append((b"allow", refused.allow.encode()))
     content = msgspec.json.encode(refused.as_json(request_id) | dict(more or {}))

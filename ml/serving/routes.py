@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from ml.records.api_key import Scope
 from ml.records.codes import Code
 from ml.serving.mlflow_protocol import MLFLOW
 from ml.serving.open_inference import OPEN_INFERENCE, read_path
@@ -69,6 +70,15 @@ def protocol_of(path: str) -> Protocol:
     """Protocol whose clients ask for a path."""
     kind = path.lstrip("/").partition("/")[0]
     return {"v2": OPEN_INFERENCE, "invocations": MLFLOW}.get(kind, OWN)
+
+
+def scope_of(path: str) -> Scope:
+    """Scope that a key must have for a path."""
+    kind = path.lstrip("/").partition("/")[0]
+    if kind == "v2":
+        return "score" if path.endswith("/infer") else "read"
+    scopes: dict[str, Scope] = {"score": "score", "invocations": "score", "labels": "label"}
+    return scopes.get(kind, "read")
 
 
 def read_request_id(headers: dict[bytes, bytes]) -> str | None:
