@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from ml.errors import ServiceAway
 from ml.records.release import Confirmation, ReleaseManifest, ReplicaStatus
+from ml.settings import settings
 
 #: A replica looks for a new manifest five times a second.
 POLL_SECONDS = 0.1
@@ -34,7 +35,7 @@ def read_status(scoring_url: str, use_case: str, *, timeout: float = _ANSWER_SEC
     """
     url = f"{scoring_url.rstrip('/')}/status"
     try:
-        with _DIRECT.open(url, timeout=timeout) as reply:
+        with _DIRECT.open(urllib.request.Request(url, headers=_own_key()), timeout=timeout) as reply:  # noqa: S310 - http(s)
             content = json.loads(reply.read(_LONGEST_BODY))
         return _find(content, use_case)
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
@@ -43,6 +44,12 @@ def read_status(scoring_url: str, use_case: str, *, timeout: float = _ANSWER_SEC
         raise ServiceAway(
             "scoring service does not answer", where=url, got=_short(error), allowed="a running replica"
         ) from error
+
+
+def _own_key() -> dict[str, str]:
+    """The header that shows our key, where the replicas ask for one."""
+    key = settings().scoring_key
+    return {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
 
 
 def await_release(scoring_url: str, manifest: ReleaseManifest, *, timeout: float) -> Confirmation:
