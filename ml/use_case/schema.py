@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.serving_options import Serving
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
 
@@ -286,34 +287,6 @@ class Gate(_Section):
     block: Duration = Field(default=parse_duration("1d"), description="rows of one block count as one draw")
     minimum_rows: int = Field(default=100, ge=1, description="fewer labelled hold-out rows are undecidable")
     parity_flips: int = Field(default=0, ge=0, description="decisions in which ONNX may differ from scikit-learn")
-
-
-class Serving(_Section):
-    """What the scoring service does with rows that are not as declared, and how safely it records."""
-
-    missing: Literal["impute", "refuse"] = Field(default="impute", description="for nullable features")
-    out_of_range: Literal["refuse", "accept", "clip", "flag"] = Field(
-        default="refuse", description="clip: the nearest allowed number is scored; flag: scored as it is, and told"
-    )
-    unknown_category: Literal["refuse", "accept", "impute", "flag"] = Field(
-        default="refuse", description="impute: as if missing, for nullable features; flag: scored as it is, and told"
-    )
-    out_of_distribution: Literal["ignore", "flag", "abstain"] = Field(
-        default="flag", description="of rows unlike the training data: abstain refuses them with code 204"
-    )
-    out_of_distribution_share: float = Field(
-        default=0.25,
-        gt=0,
-        le=1,
-        description="share of features beyond what training has seen that makes a row unlike it",
-    )
-    durability: Literal["process", "power"] = Field(
-        default="process",
-        description="what a record survives before its reply leaves: a killed process, or a power cut",
-    )
-    when_capture_fails: Literal["refuse", "answer"] = Field(
-        default="refuse", description="answer: rows that cannot be recorded are answered, and counted as lost"
-    )
 
 
 class UseCase(_Section):
