@@ -8,6 +8,9 @@ way through ASGI. A client that is slow, or sends what never ends, loses its con
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -223,7 +226,10 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """Leave the client when it has taken longer than its phase allows."""
+        if self.transport.is_closing() and self.stalled_since is None:
+            self.stalled_since = now  # what is left to be sent may never be read
         if self.stalled_since is not None and now - self.stalled_since > WRITE_SECONDS:
+            _forget_unsent(self.transport)
             self.transport.abort()
             return
         limit = _LIMITS.get(self.phase)
@@ -234,6 +240,13 @@ class Connection(HttpToolsProtocol):
         else:
             what = "head" if self.phase == HEAD else "body"
             self.refuse(RequestRefused(Code.MALFORMED, f"{what} did not arrive within {limit:g} s", status=408))
+
+
+def _forget_unsent(transport: asyncio.BaseTransport) -> None:
+    """Let the end of a connection be a reset: else the kernel keeps what nobody reads, and the client waits with it."""
+    bound = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # it may be closed already
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def connections_of(application: Application) -> type[Connection]:

@@ -21,7 +21,7 @@ from ml.records.codes import Code
 from ml.serving.body import MAX_ID, NOT_READABLE, check_count, read_json
 from ml.serving.identity import new_id
 from ml.serving.problem import RequestRefused, RowRefusal
-from ml.serving.rows import allowed_categories, bounds, may_be_missing, read_row, short
+from ml.serving.rows import Note, allowed_categories, bounds, may_be_missing, read_noted_row, short
 from ml.use_case import Feature, UseCase
 
 #: Characters of what was refused that are recorded.
@@ -79,6 +79,8 @@ class Batch:
         What is wrong with each row that is not good, by row number.
     raw
         What came, cut, for each row that is not good.
+    notes
+        What policies made of values of good rows, by row number.
     """
 
     ids: Sequence[str]
@@ -89,6 +91,7 @@ class Batch:
     all_or_nothing: bool
     refusals: dict[int, tuple[RowRefusal, ...]] = field(default_factory=dict)
     raw: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, tuple[Note, ...]] = field(default_factory=dict)
 
     def graph_inputs(self) -> dict[str, NDArray[Any]]:
         """The good rows as the graph takes them; an input without columns is absent."""
@@ -217,16 +220,19 @@ def read_carefully(content: Body, layout: Layout) -> Batch:
     event_times, wrong = _event_times_of(content, len(rows))
     refusals: dict[int, tuple[RowRefusal, ...]] = {}
     values: dict[int, list[Any]] = {}
+    notes: dict[int, tuple[Note, ...]] = {}
     for number, row in enumerate(rows):
-        found = read_row(row, layout.use_case)
+        found, noted = read_noted_row(row, layout.use_case)
         late = (wrong[number],) if number in wrong else ()
         if isinstance(found, tuple) or late:
             refusals[number] = (found if isinstance(found, tuple) else ()) + late
         else:
             values[number] = found
+            if noted:
+                notes[number] = noted
     numbers, categories = _tables(list(values.values()), layout)
     raw = {number: _cut(rows[number]) for number in refusals}
-    return Batch(ids, event_times, list(values), numbers, categories, content.all_or_nothing, refusals, raw)
+    return Batch(ids, event_times, list(values), numbers, categories, content.all_or_nothing, refusals, raw, notes)
 
 
 def _compile_rows(use_case: UseCase) -> tuple[Any, Any] | None:

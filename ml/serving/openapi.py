@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from ml.records.codes import CODES
-from ml.serving.rows import allowed_categories, bounds, may_be_missing
+from ml.serving.rows import may_be_missing, taken_bounds, taken_categories
 from ml.serving.tensors import DATATYPES
 from ml.use_case import Feature, UseCase
 
@@ -173,11 +173,11 @@ def _schema(feature: Feature, use_case: UseCase) -> dict[str, Any]:
     """Schema of a feature's values, as :mod:`ml.serving.rows` takes them."""
     null = may_be_missing(feature, use_case)
     schema: dict[str, Any] = {"type": _KINDS[feature.type] + (["null"] if null else [])}
-    listed: tuple[Any, ...] = allowed_categories(feature, use_case)
+    listed: tuple[Any, ...] = taken_categories(feature, use_case)
     if feature.type == "boolean":
         listed = (False, True, 0, 1)
     if listed:
         schema["enum"] = [*listed, None] if null else list(listed)
     if feature.type == "number":
-        schema["minimum"], schema["maximum"] = bounds(feature, use_case)
+        schema["minimum"], schema["maximum"] = taken_bounds(feature, use_case)
     return schema | ({"description": feature.unit} if feature.unit else {})

@@ -26,8 +26,23 @@ log = logging.getLogger(__name__)
 #: Class, its probability, and the probabilities of all classes; of a regression nothing, nothing, and the number.
 Answer = tuple[str | None, float | None, list[float]]
 
-#: What each row of a batch got: answers, and the graph's own failures, by row number.
-Found = tuple[dict[int, Answer], dict[int, tuple[RowRefusal, ...]]]
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What each row of a batch got, by row number.
+
+    Attributes
+    ----------
+    failed
+        Rows that the graph, or the model's abstention, left without an answer.
+    beyond
+        Features that lie beyond what training has seen, of rows that are unlike the training data.
+    """
+
+    answers: dict[int, Answer]
+    failed: dict[int, tuple[RowRefusal, ...]]
+    beyond: dict[int, int]
+
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
 _ROUNDING = 1e-4
@@ -45,6 +60,8 @@ class Outcome:
     ----------
     answers, refusals
         By row number; every row is in one of them.
+    beyond
+        As of :class:`Found`; None when it is not looked at.
     """
 
     batch: Batch
@@ -52,6 +69,7 @@ class Outcome:
     answers: dict[int, Answer]
     refusals: Refusals
     request_id: str
+    beyond: Mapping[int, int] | None = None
 
     @property
     def regression(self) -> bool:
@@ -102,7 +120,7 @@ def render_rows(outcome: Outcome) -> Reply:
     predictions: list[dict[str, Any]] = []
     for row, row_id in enumerate(outcome.batch.ids):
         if row in outcome.answers:
-            predictions.append({"id": row_id} | _told(outcome.answers[row]))
+            predictions.append({"id": row_id} | _told(outcome.answers[row]) | _aside(outcome, row))
         else:
             predictions.append({"id": row_id, "error": _error(outcome.refusals[row])})
     content = {"predictions": predictions, "model": outcome.model.described, "request_id": outcome.request_id}
@@ -129,21 +147,23 @@ def score_batch(
         What :func:`answer_batches` found for this batch; it is asked here when None.
     """
     refusals = dict(batch.refusals)
-    answers, failed = found if found is not None else answer_batches([batch], model, layout)[0]
-    refusals |= failed
+    found = found or answer_batches([batch], model, layout)[0]
+    answers = found.answers
+    refusals |= found.failed
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
     outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, _SPARED) | refusals
     reply: Reply | RequestRefused
     if answers:
-        reply = render(Outcome(batch, model, answers, refusals, request_id))
+        looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
+        reply = render(Outcome(batch, model, answers, refusals, request_id, found.beyond if looked else None))
     else:
         reply = refuse_rows(refusals, batch.ids)
     codes: Mapping[int, int] = {0: len(rows)}
     if outcome:
         codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
-    return Scored(reply, _records(batch, model, layout, answers, outcome), codes)
+    return Scored(reply, _records(batch, model, layout, found, outcome), codes)
 
 
 def record_refused_request(record_id: str, code: Code, detail: str, body: bytes) -> bytes:
@@ -164,7 +184,7 @@ def answer_batches(batches: Sequence[Batch], model: Model, layout: Layout) -> li
     except Exception as error:  # whatever it is: these rows could not be made into what the graph takes
         log.exception("preprocessing failed: use_case=%s", layout.use_case.name)
         refusal = (RowRefusal(Code.PREPROCESSING_FAILED, f"inputs cannot be built: {type(error).__name__}"),)
-        return [({}, dict.fromkeys(batch.good if batch in asked else (), refusal)) for batch in batches]
+        return [_fail(batch, refusal if batch in asked else None) for batch in batches]
     try:
         told = _ask(inputs, model, layout, sum(len(batch.good) for batch in asked)) if asked else []
     except Exception as error:  # onnxruntime's own exceptions have no common root
@@ -172,8 +192,21 @@ def answer_batches(batches: Sequence[Batch], model: Model, layout: Layout) -> li
             return [answer_batches([batch], model, layout)[0] for batch in batches]
         log.exception("inference failed: use_case=%s", layout.use_case.name)
         refusal = (refuse_failure(error),)
-        return [({}, dict.fromkeys(batch.good if batch in asked else (), refusal)) for batch in batches]
-    return _deal(batches, asked, told, layout)
+        return [_fail(batch, refusal if batch in asked else None) for batch in batches]
+    return _deal(batches, asked, told, _count_beyond(inputs, model, layout) if asked else [], layout)
+
+
+def _fail(batch: Batch, refusal: tuple[RowRefusal, ...] | None) -> Found:
+    return Found({}, dict.fromkeys(batch.good, refusal) if refusal else {}, {})
+
+
+def _count_beyond(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout) -> list[int]:
+    """Features per row beyond what training has seen; 0 where that is too few to matter."""
+    serving = layout.use_case.serving
+    if model.reference is None or serving.out_of_distribution == "ignore":
+        return [0] * len(next(iter(inputs.values())))
+    least = serving.out_of_distribution_share * len(layout.use_case.features)
+    return [count if count >= least else 0 for count in model.reference.count_beyond(inputs)]
 
 
 def refuse_failure(error: Exception) -> RowRefusal:
@@ -225,25 +258,34 @@ def _ask(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout, n: int) 
     ]
 
 
-def _deal(batches: Sequence[Batch], asked: Sequence[Batch], told: list[Answer | None], layout: Layout) -> list[Found]:
+def _deal(
+    batches: Sequence[Batch], asked: Sequence[Batch], told: list[Answer | None], beyond: list[int], layout: Layout
+) -> list[Found]:
     """Answers of all rows, back to the batches that they came from."""
     what = "number" if layout.use_case.regression else "probabilities"
     refusal = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
-    dealt, answers = [], iter(told)
-    remaining = iter(asked)
+    abstains, width = layout.use_case.serving.out_of_distribution == "abstain", len(layout.use_case.features)
+    dealt, results, remaining = [], zip(told, beyond, strict=True), iter(asked)
     following = next(remaining, None)
     for batch in batches:
-        found: Found = ({}, {})
+        found = Found({}, {}, {})
         if batch is following:
-            for row in batch.good:
-                answer = next(answers)
+            for row, (answer, count) in zip(batch.good, results, strict=False):
+                if count:
+                    found.beyond[row] = count
                 if answer is None:
-                    found[1][row] = refusal
+                    found.failed[row] = refusal
+                elif count and abstains:
+                    found.failed[row] = (RowRefusal(Code.OUT_OF_DISTRIBUTION, _say_beyond(count, width)),)
                 else:
-                    found[0][row] = answer
+                    found.answers[row] = answer
             following = next(remaining, None)
         dealt.append(found)
     return dealt
+
+
+def _say_beyond(count: int, width: int) -> str:
+    return f"{count} of {width} features lie beyond what training has seen"
 
 
 def _told(answer: Answer) -> dict[str, Any]:
@@ -253,30 +295,49 @@ def _told(answer: Answer) -> dict[str, Any]:
     return {"class": label, "probability": probability, "probabilities": all_of_them}
 
 
+def _aside(outcome: Outcome, row: int) -> dict[str, Any]:
+    """What is told beside an answer."""
+    aside: dict[str, Any] = {} if outcome.beyond is None else {"out_of_distribution": row in outcome.beyond}
+    notes = outcome.batch.notes.get(row)
+    return aside | ({"notes": [note.as_json() for note in notes]} if notes else {})
+
+
 def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:
     first, *others = [refusal.as_json() for refusal in refusals]
     return first | ({"others": others} if others else {})
 
 
-def _records(batch: Batch, model: Model, layout: Layout, answers: dict[int, Answer], refusals: Refusals) -> list[bytes]:
+def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals: Refusals) -> list[bytes]:
     features = dict(zip(batch.good, _features(batch, layout), strict=True))
     version = model.manifest.model_version
     records = []
     for row, (row_id, event_time) in enumerate(zip(batch.ids, batch.event_times, strict=True)):
         record = Record(row_id, event_time, version, 0, features=features.get(row), raw=batch.raw.get(row))
-        if row in answers:
-            record.predicted, record.probability, record.probabilities = answers[row]
-        else:
+        if row in refusals:
             record.code = int(refusals[row][0].code)
             record.detail = "; ".join(map(str, refusals[row]))[:RAW_CHARACTERS]
+        else:
+            record.predicted, record.probability, record.probabilities = found.answers[row]
+            if row in batch.notes or row in found.beyond:
+                record.detail = _detail(batch, found, row, layout)
         records.append(_encode(record))
     return records
 
 
+def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str:
+    """What is on record beside an answer: what policies made of its row."""
+    said = [str(note) for note in batch.notes.get(row, ())]
+    if row in found.beyond:
+        said.append(_say_beyond(found.beyond[row], len(layout.use_case.features)))
+    return "; ".join(said)[:RAW_CHARACTERS]
+
+
 def _features(batch: Batch, layout: Layout) -> list[dict[str, Any]]:
-    """Values by name for each good row; what is missing is NaN, which is written as null, or None."""
+    """Values by name for each good row, as they were sent; missing is NaN, which is written as null, or None."""
     rows: list[dict[str, Any]] = [dict(zip(layout.number_names, row, strict=True)) for row in batch.numbers.tolist()]
     if layout.category_names:
         for row, texts in zip(rows, batch.categories.tolist(), strict=True):
             row.update((name, text or None) for name, text in zip(layout.category_names, texts, strict=True))
+    for number, values in zip(batch.good, rows, strict=True) if batch.notes else ():
+        values.update((note.feature, note.sent) for note in batch.notes.get(number, ()))
     return rows
