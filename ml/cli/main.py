@@ -21,6 +21,7 @@ from ml.cli import (
     promote,
     prove_gate,
     quarantine,
+    rollback,
     stack,
     use_case,
 )
@@ -52,6 +53,7 @@ for command in (
     pipeline.monitor,
     pipeline.retrain,
     promote.promote,
+    rollback.rollback,
     history.history,
     data.lineage,
     league.league,

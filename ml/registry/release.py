@@ -193,11 +193,14 @@ def release_champion(
     scoring_url: str,
     timeout: float,
     clock: Callable[[], datetime],
+    allow: Callable[[StagedRelease], Verification] | None = None,
 ) -> ReleaseOutcome:
     """All steps, one after the other: the champion is served, or what served before.
 
     Parameters
     ----------
+    allow
+        Whether a staged version may be served at all; asked before its files are looked at.
     timeout
         Seconds that the replicas have to confirm.
     clock
@@ -208,6 +211,9 @@ def release_champion(
     def taken_back(reason: str) -> ReleaseOutcome:
         return roll_back(staged, registry=registry, control=control, releases=releases, now=clock(), reason=reason)
 
+    allowed = None if allow is None else allow(staged)
+    if allowed is not None and not allowed.accepted:
+        return taken_back(allowed.reason)
     verification = verify(staged, use_case, releases=releases)
     if not verification.accepted:
         return taken_back(verification.reason)
