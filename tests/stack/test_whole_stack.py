@@ -159,7 +159,7 @@ def test_a_person_promotes_an_older_version_and_the_newer_one_again(stack, story
 
 
 def test_a_person_goes_back_in_seconds_and_forward_again(stack, story):
-    """Without Airflow: to what served before, which the test before has made version 1, and from there to the newest."""
+    """Without Airflow: to what served before, version 1 by the test before, and from there to the newest."""
     newest = served(stack)["model_version"]
 
     for version in (1, newest):
