@@ -72,6 +72,8 @@ class Settings(BaseSettings):
         Where the services answer; default ``http://{host}:{port}``.
     airflow_user, airflow_password
         Account for Airflow's API; the local stack generates the password once when none is given.
+    scoring_replicas, scoring_quorum
+        Replicas that share the scoring port, and how many of them must serve a release; all where nothing is said.
     scoring_auth
         Whether the scoring service asks for a key: ``auto`` asks unless only this machine can connect.
     scoring_key
@@ -100,6 +102,8 @@ class Settings(BaseSettings):
             f"http{'s' if data.get('scoring_tls_certificate') else ''}://{data['host']}:{data['scoring_port']}"
         )
     )
+    scoring_replicas: int = Field(default=1, ge=1, le=64)
+    scoring_quorum: int | None = Field(default=None, ge=1)
     scoring_auth: Literal["auto", "required", "off"] = "auto"
     scoring_key: SecretStr | None = None
     airflow_user: str = "admin"
@@ -114,6 +118,12 @@ class Settings(BaseSettings):
     def _tls_has_both_files(self) -> Self:
         if (self.scoring_tls_certificate is None) != (self.scoring_tls_key is None):
             raise ValueError("scoring_tls_certificate and scoring_tls_key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _quorum_can_be_met(self) -> Self:
+        if self.scoring_quorum is not None and self.scoring_quorum > self.scoring_replicas:
+            raise ValueError(f"scoring_quorum is larger than scoring_replicas, {self.scoring_replicas}")
         return self
 
     @property

@@ -29,12 +29,14 @@ def rollback(
     Example: perennial rollback harbour_weather --reason "complaints from JFK"
     """
     from ml.governance.go_back import go_back
+    from ml.registry.fleet import fleet_of
     from ml.registry.mlflow_registry import MlflowRegistry
     from ml.settings import settings
+    from ml.stack.local import as_running
     from ml.store.control import ControlStore
     from ml.use_case import load
 
-    current = settings()
+    current = as_running(settings())
     use_case = load(current.use_cases / f"{name}.yaml")
     with progress_line("releasing"):
         outcome = go_back(
@@ -48,6 +50,7 @@ def rollback(
             scoring_url=current.scoring_url,
             timeout=CONFIRM_SECONDS,
             clock=lambda: datetime.now(UTC),
+            fleet=fleet_of(current),
         )
     if as_json:
         print_json(outcome.model_dump(mode="json", exclude={"format"}))

@@ -11,6 +11,7 @@ from ml.governance.authorise import authorise, check_reviewer
 from ml.records.governance import AliasMove
 from ml.records.release import ReleaseOutcome
 from ml.registry.alias import move_alias
+from ml.registry.fleet import Fleet
 from ml.registry.manifest import read_manifest
 from ml.registry.port import Registry
 from ml.registry.release import release_champion
@@ -83,6 +84,7 @@ def go_back(  # noqa: PLR0913 - who, where to, why, and the stores
     scoring_url: str,
     timeout: float,
     clock: Callable[[], datetime],
+    fleet: Fleet | None = None,
 ) -> ReleaseOutcome:
     """Move the alias to an earlier version on a person's word, and have it served; in this process, without Airflow.
 
@@ -122,6 +124,7 @@ def go_back(  # noqa: PLR0913 - who, where to, why, and the stores
         scoring_url=scoring_url,
         timeout=timeout,
         clock=clock,
+        fleet=fleet,
         allow=lambda staged: authorise(staged, use_case, registry=registry, control=control, now=clock()),
     )
     key = f"{name}/{outcome.wanted_version}/{began.isoformat()}"

@@ -110,6 +110,21 @@ class ReplicaStatus(Record):
     problem: str = ""
 
 
+class Heartbeat(Record):
+    """What a replica says about itself every second, in a file beside its outbox.
+
+    Attributes
+    ----------
+    at
+        When it said so, UTC; one that is older than a few seconds is not alive, or does not get on.
+    """
+
+    replica: str
+    pid: int
+    at: UtcTime
+    use_cases: tuple[ReplicaStatus, ...]
+
+
 class StagedRelease(Record):
     """A version that a release is about, copied from the registry as it is stored there; not yet verified.
 

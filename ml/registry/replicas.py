@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from ml.errors import ServiceAway
 from ml.records.release import Confirmation, ReleaseManifest, ReplicaStatus
+from ml.registry.fleet import Fleet, judge_fleet, read_heartbeats
 from ml.settings import settings
 
 #: A replica looks for a new manifest five times a second.
@@ -52,19 +54,27 @@ def _own_key() -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
 
 
-def await_release(scoring_url: str, manifest: ReleaseManifest, *, timeout: float) -> Confirmation:
+def await_release(
+    scoring_url: str, manifest: ReleaseManifest, *, timeout: float, fleet: Fleet | None = None
+) -> Confirmation:
     """Ask the replica until it serves the manifest, says that it will not, or time is over.
 
     Parameters
     ----------
     timeout
         Seconds; the replica is asked at least once.
+    fleet
+        Of several replicas each must serve it; when time is over, as many as the quorum says.
     """
     started = time.monotonic()
     while True:
         left = timeout - (time.monotonic() - started)
         answer, reason = _judge(scoring_url, manifest, timeout=min(max(left, POLL_SECONDS), _ANSWER_SECONDS))
         elapsed = time.monotonic() - started
+        if answer is True and fleet is not None:
+            last = elapsed + POLL_SECONDS >= timeout
+            beats, now = read_heartbeats(fleet.folder), datetime.now(UTC)
+            answer, reason = judge_fleet(fleet, beats, manifest, now=now, last=last)
         if answer is None and elapsed + POLL_SECONDS < timeout:
             time.sleep(POLL_SECONDS)
             continue

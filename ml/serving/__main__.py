@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
 from ml.serving.capture import Durability, Outbox
 from ml.serving.connection import connections_of, sweep
+from ml.serving.heartbeat import beat
 from ml.serving.http import Receive, Scope, Send
 from ml.serving.keys import Keys, needs_keys
 from ml.serving.metrics import Metrics
@@ -65,10 +67,10 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     releases = Releases(current.releases, _load_use_cases(current.use_cases))
     keys = Keys(current.keys if needs_keys(current.scoring_auth, host or current.host) else None)
     tls = _tls(current)
-    bound = _bind(host or current.host, port or current.scoring_port)
+    bound = _bind(host or current.host, port or current.scoring_port, shared=current.scoring_replicas > 1)
     outbox = Outbox(current.outbox / f"{replica}.sqlite", _durability(releases.use_cases()))
     app = App(replica, releases, outbox, Metrics(), keys)
-    serving = _Serving(app, releases, outbox)
+    serving = _Serving(app, releases, outbox, beat(current.outbox, replica, releases))
     config = uvicorn.Config(
         serving,
         loop="uvloop",
@@ -120,9 +122,9 @@ def _tls(current: Settings) -> dict[str, Any]:
     return {"ssl_certfile": current.scoring_tls_certificate, "ssl_keyfile": current.scoring_tls_key}
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
         bound.listen(1024)
@@ -137,8 +139,8 @@ def _bind(host: str, port: int) -> socket.socket:
 class _Serving:
     """The application, with what runs beside it as long as it does: watchers of releases, clients and the disk."""
 
-    def __init__(self, app: App, releases: Releases, outbox: Outbox) -> None:
-        self._app, self._releases, self._outbox = app, releases, outbox
+    def __init__(self, app: App, releases: Releases, outbox: Outbox, beat: Coroutine[Any, Any, None]) -> None:
+        self._app, self._releases, self._outbox, self._beat = app, releases, outbox, beat
         self.connections: set[Any] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,12 +151,13 @@ class _Serving:
         await receive()
         for name in self._releases.use_cases():
             await self._releases.refresh(name)
-        beside = [self._releases.watch(), sweep(self.connections), self._sync()]
+        beside = [self._releases.watch(), sweep(self.connections), self._sync(), self._beat]
         tasks = [asyncio.create_task(task) for task in beside]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _sync(self) -> None:

@@ -66,6 +66,7 @@ def switch(name: str, staged: str) -> str:
 def confirm(name: str, staged: str, manifest: str) -> str:
     """The replicas serve what the manifest names, or the release is taken back."""
     from ml.records.release import ReleaseManifest
+    from ml.registry.fleet import fleet_of
     from ml.registry.release import confirm as confirm_release
 
     bench = open_workbench(name)
@@ -74,6 +75,7 @@ def confirm(name: str, staged: str, manifest: str) -> str:
         ReleaseManifest.model_validate_json(manifest),
         releases=bench.settings.releases,
         timeout=CONFIRM_SECONDS,
+        fleet=fleet_of(bench.settings),
     )
     _note(bench, staged, confirmation.reason)
     return "served" if confirmation.confirmed else "roll_back"
