@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.gate import GateBench, draw_gate, measure_gate
+from benchmarks.ledger import LedgerBench, draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
@@ -21,7 +22,7 @@ from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
 COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
-PARTS = (*COMPARED, "detection", "poison", "gate")
+PARTS = (*COMPARED, "detection", "poison", "gate", "ledger")
 
 
 def main(arguments: list[str]) -> None:
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> None:
     detection: Detection | None = None
     poison: tuple[Clean, tuple[Poisoned, ...]] | None = None
     gate: GateBench | None = None
+    ledger: LedgerBench | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
         if "detection" in asked.parts:
@@ -39,10 +41,12 @@ def main(arguments: list[str]) -> None:
             poison = measure_poison(say)
         if "gate" in asked.parts:
             gate = measure_gate(say)
+        if "ledger" in asked.parts:
+            ledger = measure_ledger(Path(folder), say)
     if detection and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
     if asked.json:
-        print_json(_as_dictionary(compared, detection, poison, gate))
+        print_json(_as_dictionary(compared, detection, poison, gate, ledger))
         return
     if compared:
         stdout.print(draw(compared))
@@ -50,6 +54,7 @@ def main(arguments: list[str]) -> None:
         *(draw_detection(detection) if detection else ()),
         *(draw_poison(*poison) if poison else ()),
         *(draw_gate(gate) if gate else ()),
+        *(draw_ledger(ledger) if ledger else ()),
     )
     stdout.print(*tables, sep="\n")
 
@@ -59,6 +64,7 @@ def _as_dictionary(
     detection: Detection | None,
     poison: tuple[Clean, tuple[Poisoned, ...]] | None,
     gate: GateBench | None,
+    ledger: LedgerBench | None,
 ) -> dict[str, object]:
     told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
     if detection:
@@ -67,6 +73,8 @@ def _as_dictionary(
         told["poison"] = {"clean": vars(poison[0]), "attacks": [vars(row) for row in poison[1]]}
     if gate:
         told["gate"] = dataclasses.asdict(gate)
+    if ledger:
+        told["ledger"] = dataclasses.asdict(ledger)
     return told
 
 

@@ -10,8 +10,9 @@ from plugins.perennial.dag_options import dag_options
 
 TEXT = """Brings the version with the alias `champion` into service, proves that it serves, or rolls back.
 
-Runs when the alias moves, or by hand. The artifact is checked by digest and by its golden rows before any replica
-sees it; replicas load the new model beside the old one and swap under traffic."""
+Runs when the alias moves, or by hand. The ledger is asked whose decision it is, and the artifact is checked by digest
+and by its golden rows, before any replica sees it; replicas load the new model beside the old one and swap under
+traffic."""
 
 EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification or confirmation may lead here
 

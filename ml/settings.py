@@ -65,6 +65,8 @@ class Settings(BaseSettings):
         TCP ports, 1..65535.
     control_url
         SQLAlchemy URL of the control database; default SQLite under ``var``.
+    ledger
+        Folder of the ledger's signing key and head; default ``{var}/control.ledger``, beside a SQLite database.
     mlflow_url, scoring_url, airflow_url
         Where the services answer; default ``http://{host}:{port}``.
     airflow_user, airflow_password
@@ -81,13 +83,14 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(default=5000, ge=1, le=65535)
     scoring_port: int = Field(default=8000, ge=1, le=65535)
     control_url: str = Field(default_factory=lambda data: f"sqlite:///{data['var']}/control.db")
+    ledger: Path = Field(default_factory=lambda data: _ledger_folder(data["control_url"], data["var"]))
     airflow_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['airflow_port']}")
     mlflow_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['mlflow_port']}")
     scoring_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['scoring_port']}")
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
 
-    @field_validator("home", "var", "use_cases")
+    @field_validator("home", "var", "use_cases", "ledger")
     @classmethod
     def _folders_are_absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
@@ -139,6 +142,11 @@ class Settings(BaseSettings):
         """Apply the thread settings and MLflow's to the running process, before heavy imports."""
         os.environ.update(ONE_THREAD)
         prepare_mlflow(self.mlflow_url)
+
+
+def _ledger_folder(control_url: str, var: Path) -> Path:
+    file = control_url.removeprefix("sqlite:///")
+    return (var / "control.db" if file == control_url else Path(file)).with_suffix(".ledger")
 
 
 def prepare_mlflow(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -112,7 +113,8 @@ def _apply(path: Path, found: Backtest) -> list[str]:
     now = clock.now(UTC)
     key = f"{found.use_case}/{now.isoformat()}"
     slim = found.model_copy(update={"policies": ()})
-    ControlStore(settings().control_url).record("setting", key, slim, use_case=found.use_case, as_of=now, now=now)
+    control = ControlStore(settings().control_url, settings().ledger)
+    control.record("setting", key, slim, use_case=found.use_case, as_of=now, now=now, actor=getpass.getuser())
     return changed
 
 

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from ml.stack.demo import Stage
 
 #: Everything of the state folder that a clean story begins without.
-_STATE = ("airflow", "control.db*", "demo", "lake", "mailbox", "mlflow", "outbox", "releases", "runs", "stack")
+_STATE = (
+    "airflow",
+    "control.db*",
+    "control.ledger",
+    "demo",
+    "lake",
+    "mailbox",
+    "mlflow",
+    "outbox",
+    "releases",
+    "runs",
+    "stack",
+)
 
 USE_CASE = "harbour_weather"
 
@@ -91,7 +103,7 @@ def _stage(current: Settings) -> Stage:
         settings=current,
         use_case=load(current.use_cases / f"{USE_CASE}.yaml"),
         airflow=open_airflow(current),
-        control=ControlStore(current.control_url),
+        control=ControlStore(current.control_url, current.ledger),
     )
 
 

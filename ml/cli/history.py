@@ -50,7 +50,7 @@ def _story(name: str, limit: int) -> list[dict[str, Any]]:
     from ml.use_case import load
 
     load(settings().use_cases / f"{name}.yaml")
-    control = ControlStore(settings().control_url)
+    control = ControlStore(settings().control_url, settings().ledger)
     outcomes = [
         RetrainOutcome.model_validate_json(found.payload) for found in control.history(name, "retrain", limit=1000)
     ]

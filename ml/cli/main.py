@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from ml.cli import backtest, demo, drift, evaluate, history, pipeline, prove_gate, quarantine, stack, use_case
+from ml.cli import (
+    backtest,
+    data,
+    demo,
+    drift,
+    evaluate,
+    history,
+    league,
+    ledger,
+    pipeline,
+    promote,
+    prove_gate,
+    quarantine,
+    stack,
+    use_case,
+)
 from ml.cli.output import stderr
 from ml.errors import PerennialError
 
@@ -35,9 +50,14 @@ for command in (
     prove_gate.prove_gate,
     pipeline.monitor,
     pipeline.retrain,
+    promote.promote,
     history.history,
+    data.lineage,
+    league.league,
 ):
     app.command()(command)
+app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
+app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

@@ -33,7 +33,7 @@ def monitor(
     Example: perennial monitor harbour_weather --before-batch 5000 && ./run-the-batch
     """
     conf = {"as_of": _utc(as_of), "batch_rows": before_batch}
-    decision = _trigger(name, "monitor", conf, wait=wait or before_batch is not None, as_json=as_json)
+    decision = trigger(name, "monitor", conf, wait=wait or before_batch is not None, as_json=as_json)
     if before_batch is not None and decision in {"retrain", "alert", "none"}:
         raise typer.Exit(1)
 
@@ -52,10 +52,10 @@ def retrain(
     Example: perennial retrain harbour_weather --reason "new sensor at JFK" --wait
     """
     conf = {"reason": reason, "as_of": _utc(as_of), "since": _utc(since), "force": force}
-    _trigger(name, "retrain", conf, wait=wait, as_json=as_json)
+    trigger(name, "retrain", conf, wait=wait, as_json=as_json)
 
 
-def _trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json: bool) -> str | None:
+def trigger(name: str, file: str, conf: dict[str, Any], *, wait: bool, as_json: bool) -> str | None:
     """Start a run; its decision when it was waited for."""
     from ml.settings import settings
     from ml.stack.local import open_airflow
@@ -87,16 +87,23 @@ def _answer(name: str, file: str, run_id: str, conf: dict[str, Any]) -> dict[str
     """What the run decided, from the control database."""
     from ml.policy.decide import decision_key
     from ml.records.decision import MonitorDecision, RetrainOutcome
+    from ml.records.release import ReleaseOutcome
     from ml.settings import settings
     from ml.store.control import ControlStore
 
-    control = ControlStore(settings().control_url)
+    control = ControlStore(settings().control_url, settings().ledger)
     if file == "retrain":
         stored = control.find("retrain", f"{name}/{run_id}")
         if stored is None:
             return {"decision": "coalesced", "reasons": ["another retraining was running"]}
         outcome = RetrainOutcome.model_validate_json(stored.payload)
         return {"decision": outcome.outcome, "version": outcome.challenger_version, "reasons": list(outcome.reasons)}
+    if file == "release":
+        stored = control.latest("release", name)
+        if stored is None:
+            return {"decision": "none", "reasons": ["the release has not ended; look at its run in Airflow"]}
+        released = ReleaseOutcome.model_validate_json(stored.payload)
+        return {"decision": released.outcome, "version": released.served_version, "reasons": [released.reason]}
     key = decision_key(name, datetime.fromisoformat(conf["as_of"]), conf["batch_rows"]) if conf["as_of"] else None
     stored = control.find("monitor", key) if key else control.latest("monitor", name)
     if stored is None:

@@ -83,4 +83,4 @@ def _open(name: str) -> tuple[UseCase, Lake, ControlStore]:
     from ml.use_case import load
 
     use_case = load(settings().use_cases / f"{name}.yaml")
-    return use_case, Lake(settings().lake, use_case), ControlStore(settings().control_url)
+    return use_case, Lake(settings().lake, use_case), ControlStore(settings().control_url, settings().ledger)

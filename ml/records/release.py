@@ -116,6 +116,8 @@ class StagedRelease(Record):
         When the release began, UTC.
     unchanged
         The replicas had confirmed this very version when the release began.
+    held
+        The release folder held these very bytes before; a roll back leaves them there.
     """
 
     use_case: str
@@ -126,6 +128,7 @@ class StagedRelease(Record):
     problem: str = ""
     staged_at: UtcTime
     unchanged: bool
+    held: bool = False
 
 
 class Verification(Record):

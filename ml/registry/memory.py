@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from ml.errors import DataError, InputError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.mlflow_checks import check_name
@@ -38,7 +40,9 @@ class MemoryRegistry(Registry):
         self._versions: dict[str, list[ModelVersion]] = {}
         self._files: dict[tuple[str, int], dict[str, bytes]] = {}
         self._champions: dict[str, int] = {}
+        self._heads: dict[str, str] = {}
         self.checks: dict[tuple[str, str], tuple[DriftCheck, str]] = {}
+        self.leagues: dict[str, League] = {}
 
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
         """See :class:`Registry`."""
@@ -87,6 +91,12 @@ class MemoryRegistry(Registry):
         """See :class:`Registry`."""
         self.checks[use_case.name, check_name(check)] = (check, report)
 
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """See :class:`Registry`."""
+        for row in league.standings:
+            self.version(use_case.name, row.version)
+        self.leagues[league.key] = league
+
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`."""
         found = self.version(version.name, version.version)
@@ -120,6 +130,14 @@ class MemoryRegistry(Registry):
             self._champions.pop(use_case, None)
         else:
             self._champions[use_case] = self.version(use_case, number).version
+
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """See :class:`Registry`."""
+        self._heads[use_case] = json.dumps(head)
+
+    def kept_head(self, use_case: str) -> str | None:
+        """See :class:`Registry`."""
+        return self._heads.get(use_case)
 
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """See :class:`Registry`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ml.errors import DataError, InputError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL
 from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias
+from ml.registry.mlflow_league import log_league
 from ml.registry.mlflow_model import settle_model
 from ml.registry.mlflow_runs import (
     cost_numbers,
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 
 #: Folder of a run's artifacts that holds the package's files, byte by byte.
 FOLDER = "package"
+
+#: Tag of the registered model that keeps a signed head of the ledger.
+HEAD_TAG = "ledger_head"
 
 _PAGE = 200  # versions per answer of the server
 
@@ -132,6 +138,12 @@ class MlflowRegistry(Registry):
         with asking(self._url):
             log_check(self._client, use_case, check, report)
 
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            runs = {row.version: self.version(use_case.name, row.version).run_id for row in league.standings}
+            log_league(self._client, use_case, league, runs)
+
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`; ends the retraining's run."""
         with asking(self._url):
@@ -188,6 +200,24 @@ class MlflowRegistry(Registry):
                 self._client.delete_registered_model_alias(use_case, CHAMPION)
             else:
                 self._client.set_registered_model_alias(use_case, CHAMPION, str(number))
+
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """See :class:`Registry`; a tag of the registered model."""
+        with asking(self._url):
+            self._client.set_registered_model_tag(use_case, HEAD_TAG, json.dumps(head))
+
+    def kept_head(self, use_case: str) -> str | None:
+        """See :class:`Registry`."""
+        from mlflow.exceptions import MlflowException
+
+        with asking(self._url):
+            try:
+                head = self._client.get_registered_model(use_case).tags.get(HEAD_TAG)
+            except MlflowException as error:
+                if not is_absent(error):
+                    raise
+                return None
+        return None if head is None else str(head)
 
     def fetch(self, version: ModelVersion, to: Path) -> Path:
         """See :class:`Registry`."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from ml.errors import ConflictError, DataError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, verify_artifact
@@ -121,6 +122,13 @@ class Registry(ABC):
         """
 
     @abstractmethod
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """Note a review of all versions: numbers on each version's run at its moment, table and plot on its own.
+
+        The same review again writes the same points and replaces the files.
+        """
+
+    @abstractmethod
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """Write the gate's decision to the version: tags, numbers and the page that people read."""
 
@@ -149,6 +157,14 @@ class Registry(ABC):
     @abstractmethod
     def set_champion(self, use_case: str, number: int | None) -> None:
         """Point the alias to a version, or take it away; :meth:`move_champion` is the careful way."""
+
+    @abstractmethod
+    def keep_head(self, use_case: str, head: Mapping[str, Any]) -> None:
+        """Keep a signed head of the ledger beside the use case's model, in place of an earlier one."""
+
+    @abstractmethod
+    def kept_head(self, use_case: str) -> str | None:
+        """JSON of the head that is kept; None when there is none."""
 
     @abstractmethod
     def fetch(self, version: ModelVersion, to: Path) -> Path:
@@ -180,7 +196,17 @@ class Registry(ABC):
         return to
 
     def move_champion(self, use_case: str, number: int, *, back: bool = False) -> None:
-        """Point the alias ``champion`` to a version.
+        """Point the alias ``champion`` to a version, once :meth:`check_move` allows it.
+
+        The ledger hears nothing of it: :func:`ml.registry.alias.move_alias` is what the stages call.
+        """
+        self.check_move(use_case, number, back=back)
+        current = self.champion(use_case)
+        if current is None or current.version != number:
+            self.set_champion(use_case, number)
+
+    def check_move(self, use_case: str, number: int, *, back: bool = False) -> None:
+        """Refuse a version that may not become champion.
 
         Parameters
         ----------
@@ -205,7 +231,6 @@ class Registry(ABC):
                 f"{current.watermark:%Y-%m-%d %H:%M}",
                 allowed="a version with newer data, or a roll back",
             )
-        self.set_champion(use_case, number)
 
 
 def check_package(folder: Path, package: Package) -> str:

@@ -18,12 +18,15 @@ from pathlib import Path
 
 from ml.errors import ConflictError, DataError, InputError
 from ml.records.codes import CODES, Code
+from ml.records.governance import AliasMove
 from ml.records.release import Confirmation, ReleaseManifest, ReleaseOutcome, StagedRelease, Verification
+from ml.registry.alias import move_alias
 from ml.registry.golden import check_golden_rows
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
 from ml.registry.port import Registry
 from ml.registry.release_folder import ReleaseFolder
 from ml.registry.replicas import await_release
+from ml.store.control import ControlStore
 from ml.use_case import UseCase
 
 
@@ -43,6 +46,7 @@ def stage(use_case: str, *, registry: Registry, releases: Path, now: datetime) -
     artifact, problem = "", ""
     folder = ReleaseFolder(releases, use_case)
     folder.path.mkdir(parents=True, exist_ok=True)
+    before = folder.artifacts
     with tempfile.TemporaryDirectory(dir=folder.path, prefix=".staging-", ignore_cleanup_errors=True) as scratch:
         try:
             artifact = folder.store(registry.fetch(version, Path(scratch) / "package"))
@@ -58,6 +62,7 @@ def stage(use_case: str, *, registry: Registry, releases: Path, now: datetime) -
         problem=problem,
         staged_at=now,
         unchanged=manifest is not None and manifest == folder.fallback and manifest.digest == version.digest,
+        held=artifact in before,
     )
 
 
@@ -65,15 +70,15 @@ def verify(staged: StagedRelease, use_case: UseCase, *, releases: Path) -> Verif
     """Whether the staged files are the registered bytes, run in onnxruntime and answer their golden rows."""
     folder = releases / staged.use_case / staged.artifact
     if not staged.artifact or not all((folder / name).is_file() for name in (MODEL, PACKAGE)):
-        return _refuse(Code.ARTIFACT_NOT_FOUND, staged.problem or f"artifact is absent; where: {folder}")
+        return refuse(Code.ARTIFACT_NOT_FOUND, staged.problem or f"artifact is absent; where: {folder}")
     try:
         package = verify_artifact(folder, digest=staged.digest, package_digest=staged.package_digest)
     except DataError as error:
-        return _refuse(Code.ARTIFACT_CORRUPT, str(error))
+        return refuse(Code.ARTIFACT_CORRUPT, str(error))
     try:
         difference = check_golden_rows(folder, package, use_case)
     except DataError as error:
-        return _refuse(Code.RELEASE_REFUSED, str(error))
+        return refuse(Code.RELEASE_REFUSED, str(error))
     count = len(package.golden_rows)
     return Verification(
         accepted=True, code=Code.OK, reason=f"{count} golden rows, largest difference of a probability {difference:.2g}"
@@ -146,7 +151,7 @@ def conclude(staged: StagedRelease, *, registry: Registry, now: datetime) -> Rel
 
 
 def roll_back(
-    staged: StagedRelease, *, registry: Registry, releases: Path, now: datetime, reason: str
+    staged: StagedRelease, *, registry: Registry, control: ControlStore, releases: Path, now: datetime, reason: str
 ) -> ReleaseOutcome:
     """Take a release back: the fallback's manifest with a new sequence, then the alias, then a note in the registry.
 
@@ -161,10 +166,11 @@ def roll_back(
     folder = ReleaseFolder(releases, staged.use_case)
     with folder.alone():
         manifest = _take_back(staged, folder, now, reason)
-        folder.discard(staged.artifact)
+        if not staged.held:
+            folder.discard(staged.artifact)
     kept = manifest is not None and _names(manifest, staged)
     if not kept:
-        _move_back(staged, registry, manifest)
+        _move_back(staged, registry, control, manifest, now=now, reason=reason)
     outcome = ReleaseOutcome(
         use_case=staged.use_case,
         outcome="unchanged" if kept else "rolled_back",
@@ -182,6 +188,7 @@ def release_champion(
     use_case: UseCase,
     *,
     registry: Registry,
+    control: ControlStore,
     releases: Path,
     scoring_url: str,
     timeout: float,
@@ -197,13 +204,17 @@ def release_champion(
         Now, UTC.
     """
     staged = stage(use_case.name, registry=registry, releases=releases, now=clock())
+
+    def taken_back(reason: str) -> ReleaseOutcome:
+        return roll_back(staged, registry=registry, control=control, releases=releases, now=clock(), reason=reason)
+
     verification = verify(staged, use_case, releases=releases)
     if not verification.accepted:
-        return roll_back(staged, registry=registry, releases=releases, now=clock(), reason=verification.reason)
+        return taken_back(verification.reason)
     manifest = switch(staged, registry=registry, releases=releases, now=clock(), reason=verification.reason)
     confirmation = confirm(scoring_url, manifest, releases=releases, timeout=timeout)
     if not confirmation.confirmed:
-        return roll_back(staged, registry=registry, releases=releases, now=clock(), reason=confirmation.reason)
+        return taken_back(confirmation.reason)
     return conclude(staged, registry=registry, now=clock())
 
 
@@ -218,15 +229,28 @@ def _check_champion(staged: StagedRelease, registry: Registry) -> None:
         )
 
 
-def _move_back(staged: StagedRelease, registry: Registry, manifest: ReleaseManifest | None) -> None:
+def _move_back(
+    staged: StagedRelease,
+    registry: Registry,
+    control: ControlStore,
+    manifest: ReleaseManifest | None,
+    *,
+    now: datetime,
+    reason: str,
+) -> None:
     """Point the alias to what the manifest names, unless somebody moved it on meanwhile."""
     champion = registry.champion(staged.use_case)
     if champion is None or champion.version != staged.version:
         return
-    if manifest is None:
-        registry.set_champion(staged.use_case, None)
-    else:
-        registry.move_champion(staged.use_case, manifest.model_version, back=True)
+    move = AliasMove(
+        use_case=staged.use_case,
+        version=manifest.model_version if manifest else None,
+        previous=staged.version,
+        by="roll_back",
+        reason=reason,
+    )
+    key = f"{staged.use_case}/roll_back/{staged.version}/{staged.staged_at.isoformat()}"
+    move_alias(move, key=key, registry=registry, control=control, actor="release", now=now, back=True)
 
 
 def _take_back(staged: StagedRelease, folder: ReleaseFolder, now: datetime, reason: str) -> ReleaseManifest | None:
@@ -252,7 +276,8 @@ def _names(manifest: ReleaseManifest, staged: StagedRelease) -> bool:
     return (manifest.model_version, manifest.digest) == (staged.version, staged.digest)
 
 
-def _refuse(code: Code, reason: str) -> Verification:
+def refuse(code: Code, reason: str) -> Verification:
+    """A version that is not served, with the code of the scoring service's table."""
     return Verification(accepted=False, code=code, reason=f"code {code:d}, {CODES[code][0]}: {reason}")
 
 

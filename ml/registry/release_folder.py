@@ -51,6 +51,11 @@ class ReleaseFolder:
         known = (self.manifest, self.fallback, _read(self._withdrawn))
         return max((manifest.sequence for manifest in known if manifest is not None), default=0) + 1
 
+    @property
+    def artifacts(self) -> frozenset[str]:
+        """Artifacts that are stored, as manifests name them."""
+        return frozenset(f"artifacts/{path.name}" for path in (self.path / "artifacts").glob("*"))
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep every other release of the use case out of the block, also those of other processes."""

@@ -43,6 +43,7 @@ _PRELOADED = (
     "plugins.perennial.monitor_tasks",
     "plugins.perennial.release_tasks",
     "plugins.perennial.retrain_tasks",
+    "plugins.perennial.gate_tasks",
 )
 
 _LOCAL_SETTINGS = '''"""Generated. Imports for the scheduler, whose forked tasks inherit them; never computes."""

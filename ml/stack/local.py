@@ -22,7 +22,7 @@ from ml.stack.services import services
 from ml.stack.supervision import Supervisor
 from ml.use_case import UseCase, load_all
 
-DAG_FILES = ("monitor", "retrain", "release", "prove_gate")
+DAG_FILES = ("monitor", "retrain", "release", "prove_gate", "review_models")
 
 #: Told what is being done.
 Say = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""The control database: decisions that are written once, leases, events."""
+"""The control database: decisions that are written once, each with its entry in the ledger; leases, events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -29,7 +31,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from ml.errors import InputError, ServiceAway
 from ml.records.base import Record
 from ml.records.event import Event
-from ml.store.database import UtcMoment, open_engine
+from ml.store.database import UtcMoment, ledger_folder, open_engine
+from ml.store.ledger import BrokenLedgerError, Entry, Ledger, ledger_table
+from ml.store.ledger_key import LedgerFolder
+from ml.store.verify_ledger import RESUMED, Line
 
 _METADATA = MetaData()
 
@@ -63,6 +68,11 @@ _EVENTS = Table(
     Index("events_by_time", "time"),
 )
 
+_LEDGER = ledger_table(_METADATA)
+
+#: Actor of what the stages do by themselves.
+PERENNIAL = "perennial"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -71,7 +81,7 @@ class Stored:
     Attributes
     ----------
     kind
-        ``monitor``, ``retrain``, ``gate``, ``release``.
+        Such as ``monitor``, ``retrain``, ``gate``, ``release``, ``league``.
     as_of
         Virtual moment that it speaks of.
     created_at
@@ -95,17 +105,20 @@ class ControlStore:
     ----------
     url
         SQLAlchemy URL. A SQLite file and its folder are made; it runs in WAL mode.
+    ledger
+        Folder of the ledger's key pair and head; beside a SQLite file when it is None.
 
     Raises
     ------
     InputError
-        The URL is none, its driver is not installed, or the folder cannot be made.
+        The URL is none, its driver is not installed, or the folder cannot be made; a server without ``ledger``.
     ServiceAway
         The database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ledger: Path | None = None) -> None:
         self._engine = open_engine(url)
+        self._ledger = Ledger(_LEDGER, _RECORDS, LedgerFolder(ledger or ledger_folder(url)))
         self._where = self._engine.url.render_as_string(hide_password=True)
         with self._transaction() as connection:
             for table in _METADATA.sorted_tables:
@@ -113,31 +126,82 @@ class ControlStore:
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
-    def record(self, kind: str, key: str, record: Record, *, use_case: str, as_of: datetime, now: datetime) -> Stored:
-        """Write a record once; a second write with the same kind and key changes nothing.
+    @property
+    def ledger_folder(self) -> LedgerFolder:
+        """Key pair and head of the ledger."""
+        return self._ledger.folder
+
+    def record(
+        self,
+        kind: str,
+        key: str,
+        record: Record,
+        *,
+        use_case: str,
+        as_of: datetime,
+        now: datetime,
+        actor: str = PERENNIAL,
+    ) -> Stored:
+        """Write a record and its entry in the ledger, once and in one transaction; a second write changes nothing.
+
+        Parameters
+        ----------
+        actor
+            Who did or decided it: a person's name, or the stage.
 
         Returns
         -------
         Stored
             What is stored now: this record, or an earlier run's.
+
+        Raises
+        ------
+        BrokenLedgerError
+            The ledger is broken; the record is not written either.
         """
-        row = {
-            "kind": kind,
-            "key": key,
-            "use_case": use_case,
-            "as_of": as_of,
-            "created_at": now,
-            "payload": record.model_dump_json(),
-        }
+        row = _row(kind, key, record, use_case=use_case, as_of=as_of, now=now)
         try:
             with self._transaction() as connection:
                 connection.execute(insert(_RECORDS).values(row))
+                head = self._ledger.append(connection, row, actor=actor)
+            self._ledger.folder.advance(head)
         except IntegrityError:
             pass  # an earlier run was first; its record is the answer
         stored = self.find(kind, key)
-        if stored is None:  # pragma: no cover - records are never deleted
-            raise ServiceAway("record vanished", where=self._where, got=f"{kind} {key}")
+        if stored is None:
+            raise BrokenLedgerError("the record of a ledger's entry is absent", where=self._where, got=f"{kind} {key}")
         return stored
+
+    def resume_ledger(self, record: Record, *, now: datetime, actor: str) -> dict[str, Any]:
+        """Let a broken ledger go on, on a person's word; returns the new head."""
+        row = _row(RESUMED, now.isoformat(), record, use_case="", as_of=now, now=now)
+        with self._transaction() as connection:
+            connection.execute(insert(_RECORDS).values(row))
+            head = self._ledger.resume(connection, row, actor=actor)
+        self._ledger.folder.replace_head(head)
+        return head
+
+    def ledger_entries(
+        self, *, kinds: tuple[str, ...] = (), use_case: str | None = None, limit: int | None = None
+    ) -> tuple[Entry, ...]:
+        """Newest entries first, with their records; of all kinds and use cases where none is named."""
+        with self._transaction() as connection:
+            return self._ledger.entries(connection, kinds=kinds, use_case=use_case, limit=limit)
+
+    def ledger_use_cases(self) -> frozenset[str]:
+        """Use cases that entries are about; empty before the first entry."""
+        with self._transaction() as connection:
+            return self._ledger.use_cases(connection)
+
+    def ledger_lines(self) -> Iterator[Line]:
+        """Every entry as it is stored, with its record, oldest first."""
+        with self._transaction() as connection:
+            yield from self._ledger.lines(connection)
+
+    def unrecorded(self) -> tuple[str, ...]:
+        """Records that the ledger does not know, as ``kind key``; before its first entry there is no ledger."""
+        with self._transaction() as connection:
+            return self._ledger.unrecorded(connection) if self._ledger.use_cases(connection) else ()
 
     def find(self, kind: str, key: str) -> Stored | None:
         """Record of a kind and key, None when there is none."""
@@ -219,6 +283,17 @@ class ControlStore:
             raise  # an answer, not a fault: the row is there already
         except DBAPIError as error:
             raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
+
+
+def _row(kind: str, key: str, record: Record, *, use_case: str, as_of: datetime, now: datetime) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "key": key,
+        "use_case": use_case,
+        "as_of": as_of,
+        "created_at": now,
+        "payload": record.model_dump_json(),
+    }
 
 
 def _stored(row: Row[tuple[object, ...]]) -> Stored:

@@ -53,6 +53,21 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def ledger_folder(url: str) -> Path:
+    """Folder of the key and head of a SQLite database's ledger, beside it: ``control.db`` has ``control.ledger/``.
+
+    Raises
+    ------
+    InputError
+        The database is on a server, which has no folder.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        where = parsed.render_as_string(hide_password=True)
+        raise InputError("ledger needs a folder for its key", where=where, got="none", allowed="PERENNIAL_LEDGER")
+    return Path(str(parsed.database)).with_suffix(".ledger")
+
+
 def _make_folder(url: URL) -> None:
     if url.database in {None, "", ":memory:"}:
         raise InputError("control database is in memory", where="control_url", got=str(url), allowed="a file")

@@ -166,6 +166,16 @@ class Lake:
         """
         return self._training.read(version)
 
+    def part_of(self, version: int, row_id: str) -> str | None:
+        """Part of the training data of a version that a row is in; None when it is in none.
+
+        Raises
+        ------
+        DataError
+            There is no such version.
+        """
+        return self._training.part_of(version, row_id)
+
     def quarantine(self, frame: pd.DataFrame, *, key: str) -> int:
         """Put rows aside, each with its column ``reason``; returns how many were new.
 

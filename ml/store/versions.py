@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -72,13 +73,26 @@ class TrainingTable:
             There is no such version.
         """
         with naming_faults(self.path):
-            try:
-                table = DeltaTable(self.path, version=version)
-            except (TableNotFoundError, DeltaError) as error:
-                raise DataError(
-                    "no such version of the training data", where=str(self.path), got=str(version)
-                ) from error
-            return training_frame(table.to_pyarrow_table())
+            return training_frame(self._open(version).to_pyarrow_table())
+
+    def part_of(self, version: int, row_id: str) -> str | None:
+        """Column ``part`` of a row of a version; None when the row is not in it.
+
+        Raises
+        ------
+        DataError
+            There is no such version.
+        """
+        with naming_faults(self.path):
+            rows = self._open(version).to_pyarrow_dataset()
+            found = rows.to_table(columns=["part"], filter=ds.field("id") == row_id)["part"].to_pylist()
+        return str(found[0]) if found else None
+
+    def _open(self, version: int) -> DeltaTable:
+        try:
+            return DeltaTable(self.path, version=version)
+        except (TableNotFoundError, DeltaError) as error:
+            raise DataError("no such version of the training data", where=str(self.path), got=str(version)) from error
 
     def _open_or_create(self, schema: pa.Schema) -> DeltaTable:
         if not DeltaTable.is_deltatable(str(self.path)):

@@ -101,5 +101,6 @@ def release_block(
         allowed = ", ".join(known[:20]) or "no block is in quarantine"
         raise InputError("no such block in quarantine", where=use_case.name, got=block, allowed=allowed)
     release = QuarantineRelease(use_case=use_case.name, block=block, actor=actor, reason=reason, time=now)
-    stored = control.record(_KIND, f"{use_case.name}/{block}", release, use_case=use_case.name, as_of=now, now=now)
+    key = f"{use_case.name}/{block}"
+    stored = control.record(_KIND, key, release, use_case=use_case.name, as_of=now, now=now, actor=actor)
     return QuarantineRelease.model_validate_json(stored.payload)

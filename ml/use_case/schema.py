@@ -281,6 +281,7 @@ class Retraining(_Section):
     budget: int | None = Field(default=None, ge=1, description="automatic retrainings per 365 days, at most")
     breaker: int = Field(default=4, ge=1, description="so many rejections in a row end automatic retraining")
     mode: Literal["automatic", "review"] = "automatic"
+    reviewers: tuple[str, ...] = Field(default=(), description="who may move the alias champion by hand")
 
 
 class Serving(_Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from ml.use_case import UseCase
 
@@ -63,12 +63,22 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
+def never_at_once(cron: str) -> CronTriggerTimetable:
+    """Schedule in UTC whose first run waits for its moment, however long ago the last one was when a DAG appears."""
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
+
+
 def proof_params() -> dict[str, Param]:
     """Form of the prover DAG: virtual now, and the fast form."""
     return {
         "as_of": AS_OF,
         "quick": Param(False, type="boolean", title="Quick", description="Leave out what takes longest."),
     }
+
+
+def review_params() -> dict[str, Param]:
+    """Form of the review DAG: virtual now."""
+    return {"as_of": AS_OF}
 
 
 def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def as_of(context: dict[str, Any]) -> datetime:
 def ingest(name: str) -> dict[str, Any]:
     """Take what the replicas captured into the lake, exactly once."""
     bench = open_workbench(name)
+    bench.note_use_case()
     return asdict(bench.lake.ingest(bench.settings.outbox))
 
 
@@ -96,7 +97,9 @@ def decide(name: str, check: str, **context: Any) -> str:
         as_of=now,
         batch_rows=context["params"].get("batch_rows"),
     )
-    stored = bench.control.record("monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock())
+    stored = bench.control.record(
+        "monitor", decision.key, decision, use_case=name, as_of=now, now=wall_clock(), actor="monitor"
+    )
     decision = MonitorDecision.model_validate_json(stored.payload)
     print("\n".join((decision.action, *decision.reasons)))
     return decision.action
@@ -160,7 +163,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
     from ml.records.measure import Window
 
     champion = bench.registry.version(bench.use_case.name, check.model_version)
-    rejected = _newest_rejected(bench, champion, now)
+    rejected = newest_rejected(bench, champion, now)
     window = live_window(bench, now)
     tick = timedelta(microseconds=1)
     oldest = min(max(champion.watermark + tick, now - bench.use_case.retraining.evidence), now - tick)
@@ -180,7 +183,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
         )
 
 
-def _newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
+def newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
     """Version that the last retraining before now made and the gate rejected; None when it made the champion."""
     from ml.records.decision import UNTRAINED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import open_workbench, post_warning, wall_clock
+from plugins.perennial.workbench import open_workbench, post_warning
 
 
 def prove(name: str, **context: Any) -> str:
@@ -24,7 +24,7 @@ def prove(name: str, **context: Any) -> str:
         word = "as it must" if mutant.right else "WRONG"
         print(f"{word:10} {mutant.name}: {', '.join(mutant.by) or 'nothing stopped it'}; {mutant.evidence}")
     key = f"{name}/{moment.isoformat()}"
-    bench.control.record("proof", key, proof, use_case=name, as_of=moment, now=wall_clock())
+    bench.record("proof", key, proof, as_of=moment, actor="prover")
     return proof.model_dump_json()
 
 

@@ -20,13 +20,17 @@ def stage(name: str) -> str:
 
 
 def verify(name: str, staged: str) -> str:
-    """Digests, the graph in onnxruntime, its golden rows: sound, or taken back before any replica sees it."""
+    """Whose decision it is, digests, the graph in onnxruntime, golden rows: sound, or no replica ever sees it."""
+    from ml.governance.authorise import authorise
     from ml.registry.release import verify as verify_release
 
-    bench = open_workbench(name)
-    verification = verify_release(_staged(staged), bench.use_case, releases=bench.settings.releases)
-    _note(bench, staged, verification.reason)
-    return "switch" if verification.accepted else "roll_back"
+    bench, wanted = open_workbench(name), _staged(staged)
+    found = authorise(wanted, bench.use_case, registry=bench.registry, control=bench.control, now=wall_clock())
+    if found.accepted:
+        print(found.reason)
+        found = verify_release(wanted, bench.use_case, releases=bench.settings.releases)
+    _note(bench, staged, found.reason)
+    return "switch" if found.accepted else "roll_back"
 
 
 def switch(name: str, staged: str) -> str:
@@ -76,18 +80,23 @@ def roll_back(name: str, staged: str) -> str:
 
     bench, wanted = open_workbench(name), _staged(staged)
     reason = _note_path(bench, staged).read_text(encoding="utf-8")
-    outcome = roll_back_release(
-        wanted, registry=bench.registry, releases=bench.settings.releases, now=wall_clock(), reason=reason
-    )
     alert = Alert(
         key=f"release/{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
         use_case=name,
         time=wall_clock(),
         severity="error",
-        subject=f"{name}: release of version {wanted.version} was taken back",
+        subject=f"{name}: release of version {wanted.version} is taken back",
         text=reason,
     )
-    post_alert(alert, bench.settings.var / "mailbox")
+    post_alert(alert, bench.settings.var / "mailbox")  # first: with a broken ledger the next line stops half way
+    outcome = roll_back_release(
+        wanted,
+        registry=bench.registry,
+        control=bench.control,
+        releases=bench.settings.releases,
+        now=wall_clock(),
+        reason=reason,
+    )
     return _record(bench, staged, outcome)
 
 
@@ -100,7 +109,7 @@ def _staged(text: str) -> Any:
 def _record(bench: Workbench, staged: str, outcome: Any) -> str:
     name, began = bench.use_case.name, _staged(staged).staged_at
     key = f"{name}/{outcome.wanted_version}/{began.isoformat()}"
-    bench.control.record("release", key, outcome, use_case=name, as_of=began, now=wall_clock())
+    bench.control.record("release", key, outcome, use_case=name, as_of=began, now=wall_clock(), actor="release")
     return str(outcome.model_dump_json())
 
 

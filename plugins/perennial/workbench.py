@@ -11,8 +11,9 @@ from ml.settings import Settings, settings
 from ml.use_case import UseCase, load
 
 if TYPE_CHECKING:
+    from ml.records.base import Record
     from ml.registry.port import Registry
-    from ml.store.control import ControlStore
+    from ml.store.control import ControlStore, Stored
     from ml.store.lake import Lake
 
 
@@ -29,6 +30,20 @@ class Workbench:
     def run_folder(self, key: str) -> Path:
         """Folder that belongs to one request, for what its stages hand to each other."""
         return self.settings.runs / self.use_case.name / key.replace("/", "_").replace(":", "")
+
+    def record(self, kind: str, key: str, record: Record, *, as_of: datetime, actor: str) -> Stored:
+        """Write a record of this use case and its entry in the ledger, once."""
+        name = self.use_case.name
+        return self.control.record(kind, key, record, use_case=name, as_of=as_of, now=wall_clock(), actor=actor)
+
+    def note_use_case(self) -> None:
+        """Record the use case file as it is now, unless it was met before: no rule changes in silence."""
+        from ml.records.governance import UseCaseSeen
+
+        name, found = self.use_case.name, self.use_case.hash
+        text = (self.settings.use_cases / f"{name}.yaml").read_text(encoding="utf-8")
+        seen = UseCaseSeen(use_case=name, use_case_hash=found, text=text)
+        self.record("use_case", f"{name}/{found}", seen, as_of=wall_clock(), actor="perennial")
 
 
 def open_workbench(name: str) -> Workbench:
@@ -48,7 +63,7 @@ def open_workbench(name: str) -> Workbench:
     return Workbench(
         use_case=use_case,
         lake=Lake(current.lake, use_case),
-        control=ControlStore(current.control_url),
+        control=ControlStore(current.control_url, current.ledger),
         registry=MlflowRegistry(current.mlflow_url),
         settings=current,
     )

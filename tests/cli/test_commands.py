@@ -116,7 +116,7 @@ def test_a_batch_may_run_when_the_champion_is_fresh_enough(perennial, monkeypatc
         asked.append((name, file, conf["batch_rows"], wait))
         return decision
 
-    monkeypatch.setattr(pipeline, "_trigger", answer)
+    monkeypatch.setattr(pipeline, "trigger", answer)
 
     assert perennial("monitor", "harbour_weather", "--before-batch", "5000").code == code
     assert asked == [("harbour_weather", "monitor", 5000, True)]
@@ -129,7 +129,7 @@ def test_an_interrupted_command_says_that_it_goes_on(perennial, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_trigger", interrupt)
+    monkeypatch.setattr(pipeline, "trigger", interrupt)
 
     answer = perennial("retrain", "harbour_weather")
 

@@ -38,6 +38,7 @@ _shipped = f"""{_text[:_begin]}    random_forest:
       estimator: sklearn.ensemble.ExtraTreesClassifier
       parameters: {{max_depth: 12, min_samples_leaf: 2}}
 {_text[_end:]}"""
+_shipped = _shipped.replace("  mode: automatic", "  mode: automatic\n  reviewers: [ana]")
 (USE_CASES / "harbour_weather.yaml").write_text(_shipped, encoding="utf-8")
 (USE_CASES / "harbour_review.yaml").write_text(
     _shipped.replace("name: harbour_weather", "name: harbour_review").replace("mode: automatic", "mode: review"),

@@ -26,6 +26,7 @@ from ml.registry.memory import MemoryRegistry
 from ml.registry.mlflow_registry import MlflowRegistry
 from ml.registry.port import REFERENCE
 from ml.settings import Settings
+from ml.store.control import ControlStore
 from ml.use_case import UseCase, load
 
 WEATHER = load(Path(__file__).parents[2] / "use_cases" / "harbour_weather.yaml")
@@ -234,6 +235,12 @@ def register(tmp_path, use_case):
         return registry.register(run, folder, package=package, parity=PARITY, choice=CHOICE, training_set=training_set)
 
     return take
+
+
+@pytest.fixture
+def control(tmp_path) -> ControlStore:
+    """A control database with its ledger."""
+    return ControlStore(f"sqlite:///{tmp_path}/control.db")
 
 
 @pytest.fixture(params=["memory", pytest.param("mlflow", marks=pytest.mark.slow)])

@@ -103,13 +103,14 @@ def promote(register, use_case):
 
 
 @pytest.fixture
-def release(use_case, releases, replica):
+def release(use_case, releases, replica, control):
     """Release the champion of a registry, from the first step to the last."""
 
     def run(registry, *, url: str | None = None, timeout: float = 5.0):
         return release_champion(
             use_case,
             registry=registry,
+            control=control,
             releases=releases,
             scoring_url=url or replica.url,
             timeout=timeout,
@@ -348,7 +349,24 @@ def test_served_version_survives_a_service_that_is_away(registry, promote, relea
     assert champion_of(registry, use_case) == 1
 
 
-def test_alias_that_moved_on_stops_the_older_release(registry, promote, release, releases, use_case):
+def test_an_artifact_that_served_before_survives_a_release_that_is_taken_back(
+    registry, control, promote, release, releases, use_case
+):
+    """Somebody points the alias to the first version without a right to: its bytes are no less sound than they were."""
+    promote(registry), release(registry)
+    first = read_manifest(releases, use_case.name).artifact
+    promote(registry), release(registry)
+    registry.set_champion(use_case.name, 1)
+
+    staged = stage(use_case.name, registry=registry, releases=releases, now=NOW)
+    roll_back(staged, registry=registry, control=control, releases=releases, now=NOW, reason="not authorised")
+
+    assert staged.artifact == first
+    assert (releases / use_case.name / first / MODEL).is_file()
+    assert served(releases, use_case) == (2, 2)
+
+
+def test_alias_that_moved_on_stops_the_older_release(registry, control, promote, release, releases, use_case):
     """A release that was staged before a newer promotion must not replace the newer one."""
     promote(registry)
     late = stage(use_case.name, registry=registry, releases=releases, now=NOW)
@@ -357,7 +375,7 @@ def test_alias_that_moved_on_stops_the_older_release(registry, promote, release,
 
     with pytest.raises(ConflictError, match=r"champion changed.*got: version 2; allowed: version 1"):
         switch(late, registry=registry, releases=releases, now=NOW, reason="late")
-    outcome = roll_back(late, registry=registry, releases=releases, now=NOW, reason="too late")
+    outcome = roll_back(late, registry=registry, control=control, releases=releases, now=NOW, reason="too late")
 
     assert served(releases, use_case) == (2, 1)
     assert champion_of(registry, use_case) == 2
@@ -384,7 +402,7 @@ def test_staging_mends_a_damaged_copy(registry, promote, releases, use_case):
 
     again = stage(use_case.name, registry=registry, releases=releases, now=NOW)
 
-    assert again == staged
+    assert again == staged.model_copy(update={"held": True})
     assert verify(again, use_case, releases=releases).accepted
 
 

@@ -99,13 +99,13 @@ def clock() -> datetime:
 
 
 @pytest.mark.slow
-def test_real_replica_confirms_refuses_and_leaves(current, service, promote):
+def test_real_replica_confirms_refuses_and_leaves(current, service, promote, control):
     """Version 1 is served; 2, whose golden rows are another model's, is refused by the replica; 3 meets no replica."""
     registry, releases, url = MemoryRegistry(), current.releases, current.scoring_url
     options = {"registry": registry, "releases": releases}
 
     promote(registry, weight=0.001)
-    first = release_champion(WEATHER, scoring_url=url, timeout=20, clock=clock, **options)
+    first = release_champion(WEATHER, scoring_url=url, timeout=20, clock=clock, control=control, **options)
     answered = ask(url)
 
     promote(registry, weight=0.002, judged=0.5)
@@ -113,14 +113,14 @@ def test_real_replica_confirms_refuses_and_leaves(current, service, promote):
     refused_before = verify(staged, WEATHER, releases=releases)
     manifest = switch(staged, now=clock(), reason="verification was skipped", **options)
     confirmation = confirm(url, manifest, releases=releases, timeout=20)
-    second = roll_back(staged, now=clock(), reason=confirmation.reason, **options)
+    second = roll_back(staged, now=clock(), reason=confirmation.reason, control=control, **options)
     wait_until_serving(url)
     restored = confirm(url, read_manifest(releases, WEATHER.name), releases=releases, timeout=20)
 
     promote(registry, weight=0.003)
     service.kill()
     service.wait(20)
-    third = release_champion(WEATHER, scoring_url=url, timeout=0.5, clock=clock, **options)
+    third = release_champion(WEATHER, scoring_url=url, timeout=0.5, clock=clock, control=control, **options)
 
     assert (first.outcome, first.served_version) == ("confirmed", 1)
     assert answered[0] == 1

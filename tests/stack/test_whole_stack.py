@@ -145,6 +145,47 @@ def test_the_command_line_triggers_as_the_ui_does(stack, story):
     assert answer["drift_score"] == pytest.approx(last["drift_score"])
 
 
+def test_a_person_promotes_an_older_version_and_the_newer_one_again(stack, story):
+    """By command: the ledger has it as theirs, and the replica serves it, each time."""
+    newest = served(stack)["model_version"]
+
+    older = stack.answer("promote", NAME, "1", "--reason", "to see", "--actor", "ana", "--back", "--wait")
+    then = stack.answer("ledger", "champion-at", "now", "--use-case", NAME)["champions"][0]
+
+    assert (older["decision"], older["version"], served(stack)["model_version"]) == ("confirmed", 1, 1)
+    assert (then["version"], then["served"], then["actor"], then["reason"]) == (1, 1, "ana", "to see")
+    stack.answer("promote", NAME, str(newest), "--reason", "seen", "--wait")
+    assert served(stack)["model_version"] == newest
+
+
+def test_an_alias_moved_in_mlflow_is_found_and_not_served(stack, story):
+    """By anybody: named by the verification, taken back by the release, and told in the mailbox."""
+    from mlflow import MlflowClient
+
+    before = served(stack)["model_version"]
+    client = MlflowClient(f"http://127.0.0.1:{stack.ports['mlflow_port']}")
+    assert stack.answer("ledger", "verify")["findings"] == []
+    client.set_registered_model_alias(NAME, "champion", "1")
+    time.sleep(21)  # the promotion of the test before is no longer under way
+
+    found = stack.perennial("ledger", "verify", "--json")
+    release(stack)
+
+    assert (found.returncode, "points to version 1" in found.stdout) == (1, True)
+    assert served(stack)["model_version"] == before == int(client.get_model_version_by_alias(NAME, "champion").version)
+    assert any("approved_by" in path.read_text() for path in (stack.var / "mailbox").glob("release-*.eml"))
+    assert stack.answer("ledger", "verify")["findings"] == []
+
+
+def release(stack) -> None:
+    """Trigger the release DAG as its button does, and wait for it."""
+    script = (
+        "from ml.settings import settings; from ml.stack.local import open_airflow\n"
+        f"api = open_airflow(settings()); dag = '{NAME}.release'; api.wait(dag, api.trigger(dag, {{}}), timeout=120)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=stack.environment, check=True)
+
+
 def test_starting_twice_is_harmless(stack, story):
     """The same processes, all ready."""
     before = {service["name"]: service["pid"] for service in stack.answer("status")["services"]}

@@ -241,5 +241,5 @@ def test_passwords_never_reach_a_message(tmp_path):
     """A server that does not answer is named without its password."""
     pytest.importorskip("psycopg2")
     with pytest.raises(ServiceAway) as raised:
-        ControlStore("postgresql://user:secret@127.0.0.1:1/control")
+        ControlStore("postgresql://user:secret@127.0.0.1:1/control", tmp_path)
     assert "secret" not in str(raised.value)

@@ -1,0 +1,90 @@
+"""What the ledger knows beside the verdicts and decisions: versions, moves of the alias, and who let it go on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ml.records.base import Record, UtcTime
+
+
+class VersionMade(Record):
+    """A version of the registry with everything that made it.
+
+    Attributes
+    ----------
+    digest, package_digest
+        SHA-256 of ``model.onnx`` and of ``package.json``.
+    request_key
+        Of the retraining; its request, training set and outcome are on record under it.
+    use_case_hash
+        Of the use case file with its defaults.
+    code_commit
+        Of this program's sources; empty where they are in no Git repository.
+    libraries
+        Version by name.
+    """
+
+    use_case: str
+    version: int
+    digest: str
+    package_digest: str
+    candidate: str
+    data_version: int
+    fingerprint: str
+    watermark: UtcTime
+    champion_version: int | None
+    request_key: str
+    use_case_hash: str
+    code_commit: str
+    libraries: dict[str, str]
+
+
+class UseCaseSeen(Record):
+    """The text of a use case file, recorded when a run first met it: thresholds and rules never change in silence."""
+
+    use_case: str
+    use_case_hash: str
+    text: str
+
+
+class AliasMove(Record):
+    """A move of the alias ``champion``, recorded before the registry is told.
+
+    Attributes
+    ----------
+    version, previous
+        None takes the alias away, or there was none.
+    by
+        What gave the right to it: the gate, a reviewer in Airflow or MLflow, a command, a release that failed.
+    evidence
+        Records that speak for it, as ``kind/key``.
+    """
+
+    use_case: str
+    version: int | None
+    previous: int | None
+    by: Literal["gate", "review", "command", "mlflow", "roll_back"]
+    reason: str
+    evidence: tuple[str, ...] = ()
+
+
+class DataTag(Record):
+    """A name that a person gave a version of the training data; it never moves."""
+
+    use_case: str
+    name: str
+    version: int
+    reason: str
+
+
+class LedgerResumed(Record):
+    """A person's word that a broken ledger goes on; what was broken stays so, and stays known.
+
+    Attributes
+    ----------
+    findings
+        What was found then, one line each; at most the first hundred.
+    """
+
+    reason: str
+    findings: tuple[str, ...]
