@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ml.evaluation.gate import decide_gate
 from ml.evaluation.metrics import log_loss_rows
 from ml.evaluation.paired import compare_paired
 from ml.evaluation.rules.loss import judge_loss
+from ml.evaluation.spending import spend_level
 from ml.records.decision import Parity, ServingCost
 from ml.records.measure import Verdict, Window
 from ml.settings import PROJECT
@@ -32,7 +33,9 @@ Floats = NDArray[np.float64]
 
 SEED, LEVEL = 20261101, 0.05
 SIZES, STRENGTHS = (200, 1000, 5000), (0.0, 0.5, 0.9)
-RUNS, LIFE, LIFE_ROWS = 1000, 20, 504
+RUNS, LIFE = 1000, 20
+#: A challenger every other week, judged on a week, and again on three when the next one has failed.
+WEEK = 168
 #: An ideal test, one that knows the variance of the mean difference, finds the gain in this share of cases.
 IDEAL = 0.85
 SCALE_RUNS = 4000
@@ -102,6 +105,7 @@ def world(rows: int, strength: float, rng: np.random.Generator) -> pd.DataFrame:
         {
             "id": [str(i) for i in range(count)],
             "event_time": pd.date_range(START, periods=count, freq="h").astype("datetime64[us, UTC]"),
+            "odds": odds,
             "champion": odds + _DEVIATION * _hours(strength, count, rng),
             "challenger": odds + _DEVIATION * _hours(strength, count, rng),
             "happened": happened.astype(np.float64),
@@ -200,28 +204,36 @@ def _power(rows: int, strength: float, runs: int) -> Promoted:
 def _losses(frame: pd.DataFrame) -> tuple[Floats, Floats]:
     """Of champion and challenger."""
     judged = frame[frame["part"] == "holdout"]
-    labels = judged["label"].to_numpy()
-    first, second = (
-        log_loss_rows(labels, _answers(judged[name]), ("no", "yes")) for name in ("champion", "challenger")
-    )
-    return first, second
+    return _loss(judged, judged["champion"]), _loss(judged, judged["challenger"])
+
+
+def _loss(rows: pd.DataFrame, odds: pd.Series) -> Floats:
+    return log_loss_rows(rows["label"].to_numpy(), _answers(odds), ("no", "yes"))
 
 
 def _lives(strength: float, lives: int) -> Promoted:
     """Champions of which any of 20 challengers that are no better took the place, by the rule that can promote."""
     lost = Parallel(n_jobs=2)(delayed(_one_life)(strength, seed) for seed in range(lives))
-    return _promoted(LIFE_ROWS, strength, f"any of {LIFE}", sum(lost), lives)
+    return _promoted(WEEK, strength, f"any of {LIFE}", sum(lost), lives)
 
 
 def _one_life(strength: float, seed: int) -> bool:
-    use_case, rng = synthetic_use_case(), np.random.default_rng([SEED, 7, seed])
-    earlier: tuple[float, ...] = ()
-    for _ in range(LIFE):
-        evidence = replace(judge_world(use_case, world(LIFE_ROWS, strength, rng)), earlier=earlier)
-        rule = next(rule for rule in judge_loss(evidence, use_case) if rule.name == "beats_champion")
-        if rule.verdict is Verdict.PASS:
-            return True
-        earlier += () if rule.p is None else (rule.p,)
+    """Whether any challenger won, in its own week or in the return match two weeks later."""
+    rng = np.random.default_rng([SEED, 7, seed])
+    frame = world((2 * LIFE + 1) * WEEK, strength, rng)
+    rows = frame[frame["part"] == "holdout"].reset_index(drop=True)
+    champion, tests, before = _loss(rows, rows["champion"]), 0, None
+    for start in range(0, 2 * LIFE * WEEK, 2 * WEEK):
+        part = rows.iloc[start : start + 3 * WEEK]
+        challenger = _loss(part, part["odds"] + _DEVIATION * _hours(strength, len(part), rng))
+        met = [(start, challenger[:WEEK]), *([] if before is None else [before])]
+        for first, losses in met:
+            times = rows["event_time"].iloc[first : first + len(losses)]
+            p = compare_paired(champion[first : first + len(losses)], losses, times).p_above(0.0)
+            if p is not None and p < spend_level(LEVEL, [1.0] * tests):
+                return True
+            tests += 1
+        before = (start, challenger)
     return False
 
 
@@ -270,8 +282,8 @@ def draw_gate(found: GateBench) -> Iterator[Table | str]:
     yield table
     for row in found.life:
         yield (
-            f"champions that lose their place to any of {LIFE} challengers that are no better, autocorrelation "
-            f"{row.strength:g}: {_share(row)} of {row.n}"
+            f"champions that lose their place to any of {LIFE} challengers that are no better, two matches each, "
+            f"autocorrelation {row.strength:g}: {_share(row)} of {row.n}"
         )
     yield (
         f"deciding on {COST_ROWS:,} rows and {COST_SLICES} slices: {found.seconds:.2f} s, "

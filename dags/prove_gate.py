@@ -5,7 +5,7 @@ from airflow.sdk import DAG, Label, task
 from ml.settings import settings
 from ml.use_case import UseCase, load_all
 from plugins.perennial import proof_tasks as stage
-from plugins.perennial.dag_options import dag_options, monthly, proof_params
+from plugins.perennial.dag_options import dag_options, never_at_once, proof_params
 
 TEXT = """Proves that the gate can fail: models with seeded faults go through the real stages on the use case's history.
 
@@ -16,7 +16,7 @@ the log of **prove**, in the control database and in the mailbox."""
 def prove_gate(use_case: UseCase) -> DAG:
     """The prover DAG of one use case."""
     name = use_case.name
-    options = dag_options(use_case, "prove_gate", schedule=monthly(), text=TEXT, params=proof_params())
+    options = dag_options(use_case, "prove_gate", schedule=never_at_once("0 3 1 * *"), text=TEXT, params=proof_params())
     with DAG(**options) as dag:
         proof = task(stage.prove)(name)
         verdict = task.branch(stage.conclude)(name, proof)

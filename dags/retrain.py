@@ -6,6 +6,7 @@ from airflow.sdk import DAG, Label, TriggerRule, task
 from ml.settings import settings
 from ml.use_case import UseCase, load_all
 from plugins.perennial import assets
+from plugins.perennial import gate_tasks as gate
 from plugins.perennial import retrain_tasks as stage
 from plugins.perennial.dag_options import dag_options, retrain_params
 
@@ -34,17 +35,17 @@ def retrain(use_case: UseCase) -> DAG:
         )
         choice = task(stage.choose)(name, training_set, results)
         challenger = task(stage.package)(name, training_set, choice)
-        verdict = task.branch(stage.evaluate)(name, challenger)
+        verdict = task.branch(gate.evaluate)(name, challenger)
         review = HITLBranchOperator(
             task_id="review",
             doc_md="Asks a person to approve or reject; either is an answer. Only where the file says mode: review.",
             subject=f"Promote the challenger of {name}?",
-            body=stage.review_body(name),
+            body=gate.review_body(name),
             options=["Approve", "Reject"],
             options_mapping={"Approve": "promote", "Reject": "reject"},
         )
-        promote = task(stage.promote, trigger_rule=EITHER_WAY, outlets=[assets.champion(name)])(name, challenger)
-        reject = task(stage.reject, trigger_rule=EITHER_WAY)(name, challenger)
+        promote = task(gate.promote, trigger_rule=EITHER_WAY, outlets=[assets.champion(name)])(name, challenger)
+        reject = task(gate.reject, trigger_rule=EITHER_WAY)(name, challenger)
         verdict >> Label("better, on evidence") >> promote
         verdict >> Label("a person decides") >> review >> [promote, reject]
         verdict >> Label("not better") >> reject

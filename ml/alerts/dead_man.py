@@ -41,7 +41,7 @@ def _stopped(current: Settings, now: datetime) -> Event:
         source="dead_man",
         name="alerting_stopped",
         severity="error",
-        message=f"The DAG perennial.alert has stopped looking: {last}. Is Airflow's scheduler up? perennial status",
+        message=f"The DAG perennial.alerting has stopped looking: {last}. Is Airflow's scheduler up? perennial status",
     )
 
 

@@ -16,11 +16,14 @@ from ml.cli import (
     evaluate,
     events,
     history,
+    key,
+    league,
     ledger,
     pipeline,
     promote,
     prove_gate,
     quarantine,
+    rollback,
     stack,
     use_case,
 )
@@ -52,12 +55,15 @@ for command in (
     pipeline.monitor,
     pipeline.retrain,
     promote.promote,
+    rollback.rollback,
     history.history,
     events.events,
     data.lineage,
+    league.league,
 ):
     app.command()(command)
 app.add_typer(alerts.app, name="alerts", help="What fires, by which rules, who was told; try rules and channels.")
+app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")

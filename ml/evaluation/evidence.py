@@ -211,7 +211,13 @@ def _count_shared(trained: pd.DataFrame, judged: pd.DataFrame, use_case: UseCase
     columns = ["event_time", *use_case.features, "label"]
     contents = pd.util.hash_pandas_object(trained[columns], index=False)
     known = pd.util.hash_pandas_object(judged[columns], index=False).isin(contents).to_numpy()
-    return int((known | judged["id"].isin(trained["id"]).to_numpy()).sum())
+    return int((known | _among(judged["id"], trained["id"])).sum())
+
+
+def _among(ids: pd.Series, others: pd.Series) -> NDArray[np.bool_]:
+    """Which ids are among others; pandas' own ``isin`` takes a tenth of a second for texts that Arrow holds."""
+    known = frozenset(others.tolist())
+    return np.fromiter((one in known for one in ids.tolist()), bool, len(ids))
 
 
 def _replay(
@@ -228,5 +234,5 @@ def _replay(
         loss(labels, told, use_case.answers)
         for told in (challenger.answer(rows), champion.answer(rows), forecast_base_rates(rows, rows, use_case))
     )
-    known = int(rows["id"].isin(trained["id"]).sum())
+    known = int(_among(rows["id"], trained["id"]).sum())
     return OldRegime(pd.DatetimeIndex(rows["event_time"]), own, theirs, majority, trained_on=known)

@@ -6,7 +6,7 @@ from ml.errors import InputError
 from ml.governance.champion_at import Evidence, summarise_entry
 from ml.governance.reconcile import VERSION
 from ml.records.base import Record, UtcTime
-from ml.records.decision import TrainingSet
+from ml.records.decision import GateDecision, TrainingSet
 from ml.records.governance import AliasMove, DataTag, VersionMade
 from ml.registry.alias import ALIAS
 from ml.store.control import ControlStore
@@ -164,7 +164,7 @@ def _is_about(entry: Entry, made: VersionMade) -> bool:
         return entry.key == made.request_key
     if entry.kind == ALIAS:
         return AliasMove.model_validate_json(entry.payload).version == made.version
-    return entry.kind == "gate" and entry.key == f"{made.use_case}/{made.version}"
+    return entry.kind == "gate" and GateDecision.model_validate_json(entry.payload).challenger_version == made.version
 
 
 def _parents(made: dict[int, VersionMade], own: VersionMade) -> tuple[int, ...]:

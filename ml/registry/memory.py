@@ -12,6 +12,7 @@ from typing import Any
 
 from ml.errors import DataError, InputError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.mlflow_checks import check_name
@@ -41,6 +42,7 @@ class MemoryRegistry(Registry):
         self._champions: dict[str, int] = {}
         self._heads: dict[str, str] = {}
         self.checks: dict[tuple[str, str], tuple[DriftCheck, str]] = {}
+        self.leagues: dict[str, League] = {}
 
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
         """See :class:`Registry`."""
@@ -88,6 +90,12 @@ class MemoryRegistry(Registry):
     def log_check(self, use_case: UseCase, check: DriftCheck, report: str) -> None:
         """See :class:`Registry`."""
         self.checks[use_case.name, check_name(check)] = (check, report)
+
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """See :class:`Registry`."""
+        for row in league.standings:
+            self.version(use_case.name, row.version)
+        self.leagues[league.key] = league
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`."""

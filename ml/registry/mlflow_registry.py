@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ml.errors import DataError, InputError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL
 from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias
+from ml.registry.mlflow_league import log_league
 from ml.registry.mlflow_model import settle_model
 from ml.registry.mlflow_runs import (
     cost_numbers,
@@ -135,6 +137,12 @@ class MlflowRegistry(Registry):
         """See :class:`Registry`."""
         with asking(self._url):
             log_check(self._client, use_case, check, report)
+
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            runs = {row.version: self.version(use_case.name, row.version).run_id for row in league.standings}
+            log_league(self._client, use_case, league, runs)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`; ends the retraining's run."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from ml.errors import ConflictError, DataError
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
+from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, verify_artifact
@@ -118,6 +119,13 @@ class Registry(ABC):
         """Note a drift check on the use case's monitor run: numbers at the window's end, the report as artifact.
 
         The same window again writes the same points and replaces the report.
+        """
+
+    @abstractmethod
+    def log_league(self, use_case: UseCase, league: League) -> None:
+        """Note a review of all versions: numbers on each version's run at its moment, table and plot on its own.
+
+        The same review again writes the same points and replaces the files.
         """
 
     @abstractmethod

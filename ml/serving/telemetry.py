@@ -45,6 +45,8 @@ NOTED_LINES = 1_000
 _OURS = frozenset({Code.ARTIFACT_CORRUPT, Code.PREPROCESSING_FAILED, Code.INFERENCE_FAILED, Code.CAPTURE_FAILED})
 
 _NOTED_CODES = {"capture_failed": int(Code.CAPTURE_FAILED), "release_refused": int(Code.RELEASE_REFUSED)}
+#: Rows that were answered; rows whose request the log names.
+_TOLD_OTHERWISE = frozenset({Code.OK, Code.CAPTURE_FAILED})
 #: Counted by rows, with their code; the log has the trace.
 _COUNTED = frozenset({"inference_failed", "preprocessing_failed"})
 _FIELD = re.compile(r"\b(use_case|code|request_id)=(\S+)")
@@ -192,7 +194,7 @@ class TelemetryWriter:
     def _events(self, now: float) -> list[Event]:
         before, self._seen = self._seen, self._metrics.totals()
         new = _more(self._seen.rows, before.rows)
-        refused = {key: n for key, n in new.items() if key[1] != Code.OK}
+        refused = {key: n for key, n in new.items() if key[1] not in _TOLD_OTHERWISE}
         samples = self._samples() if refused else []
         return [*tell_refusals(refused, samples, source=self._replica, now=now), *self._notes.take()]
 

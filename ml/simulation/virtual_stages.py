@@ -16,6 +16,7 @@ from ml.errors import DataError
 from ml.evaluation.describe import describe_training
 from ml.evaluation.evidence import Contender, collect_evidence
 from ml.evaluation.gate import decide_gate
+from ml.evaluation.return_match import meet_again
 from ml.records.decision import GateDecision, Parity, RetrainRequest
 from ml.records.measure import Verdict, Window
 from ml.records.profile import ReferenceProfile
@@ -138,6 +139,8 @@ def judge_virtually(
     challenger: VirtualModel,
     champion: VirtualModel,
     earlier: Sequence[float],
+    *,
+    at: datetime,
 ) -> GateDecision:
     """The gate's decision; the export to ONNX does not happen here, so it counts as exact and its cost as allowed.
 
@@ -146,9 +149,15 @@ def judge_virtually(
     rows
         The whole story.
     earlier
-        p-values of the challengers that this champion has met before.
+        p-values of the tests that this champion has stood before.
+    at
+        The moment; later than the challenger's own where a rejected one meets the champion again, on all that has
+        become known since.
     """
     frame, split = _known_rows(use_case, rows, challenger.as_of)
+    holdout = split.holdout
+    if at != challenger.as_of:
+        frame, holdout = meet_again(frame, _known_rows(use_case, rows, at)[0], use_case.target.horizon)
     past, _ = _known_rows(use_case, rows, champion.as_of)
     parity = Parity(n=len(frame), flips=0, allowed_flips=0, largest_difference=0.0, verdict=Verdict.PASS)
     gate = use_case.gate.model_copy(update={"latency_ms": None, "size_mb": None})
@@ -156,7 +165,7 @@ def judge_virtually(
     evidence = collect_evidence(
         use_case,
         frame,
-        holdout=split.holdout,
+        holdout=holdout,
         challenger=Contender(2, challenger.answer, str(challenger.as_of)),
         champion=Contender(1, champion.answer, str(champion.as_of), champion.watermark),
         parity=parity,

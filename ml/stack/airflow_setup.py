@@ -44,6 +44,7 @@ _PRELOADED = (
     "plugins.perennial.monitor_tasks",
     "plugins.perennial.release_tasks",
     "plugins.perennial.retrain_tasks",
+    "plugins.perennial.gate_tasks",
 )
 
 _LOCAL_SETTINGS = '''"""Generated. Imports for the scheduler, whose forked tasks inherit them; never computes."""
@@ -75,7 +76,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.home / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "5",  # one of them is mostly the alert DAG's, which waits between its looks
+        "AIRFLOW__CORE__PARALLELISM": "5",  # one of them is mostly the alerting DAG's, which waits between its looks
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{settings.airflow_user}:admin",

@@ -69,7 +69,7 @@ class Stored:
     Attributes
     ----------
     kind
-        ``monitor``, ``retrain``, ``gate``, ``release``.
+        Such as ``monitor``, ``retrain``, ``gate``, ``release``, ``league``.
     as_of
         Virtual moment that it speaks of.
     created_at

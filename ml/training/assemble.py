@@ -51,8 +51,8 @@ def assemble(
     Parameters
     ----------
     request
-        ``since`` leaves older live rows out; ``force`` skips ``retraining.minimum_labelled`` and
-        ``gate.minimum_rows``.
+        ``since`` leaves older live rows out; ``force`` skips ``retraining.minimum_labelled``,
+        ``gate.minimum_rows`` and the holdout's second class.
     home
         Folder that the history file's path is relative to.
     champion_version, champion_watermark
@@ -69,8 +69,8 @@ def assemble(
     DataError
         The history file is not usable; nothing was written.
     InsufficientData
-        A part would have too few rows, there are too few new labels, or the champion was trained on rows of the
-        holdout; nothing but suspicious blocks was written.
+        A part would have too few rows, the holdout rows of one class only, there are too few new labels, or the
+        champion was trained on rows of the holdout; nothing but suspicious blocks was written.
     """
     check_candidates(use_case)
     rows, quarantined = _collect(use_case, request, lake, home)
@@ -180,6 +180,15 @@ def _require_rows(use_case: UseCase, frame: pd.DataFrame, *, force: bool) -> Non
                 got=f"{found} rows",
                 allowed=f"at least {needed[part]}" + (" (gate.minimum_rows)" if part == "holdout" else ""),
             )
+    holdout = rows_of(frame, "holdout")
+    if not use_case.regression and not force and holdout["label"].nunique() == 1:
+        # The gate could only say undecidable: a retraining, its cool-down and a share of the level for nothing.
+        raise InsufficientData(
+            "rows of another class are missing",
+            where=f"{use_case.name}: holdout",
+            got=f"{len(holdout)} rows, all {holdout['label'].iloc[0]}",
+            allowed="at least two classes",
+        )
 
 
 def _require_news(use_case: UseCase, rows: pd.DataFrame, split: Split, watermark: datetime, *, force: bool) -> None:

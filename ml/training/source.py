@@ -60,7 +60,7 @@ def _read_file(use_case: UseCase, home: Path) -> pd.DataFrame:
         wanted = [use_case.time_column, *use_case.entity_columns, *use_case.features, use_case.target.column]
         wanted = list(dict.fromkeys(wanted))
         raw = (
-            pd.read_parquet(path, columns=wanted)
+            pd.read_parquet(path, columns=wanted).reset_index(drop=True)  # rows belong together by place
             if path.suffix == ".parquet"
             # All columns, then a selection: with usecols, pandas lets a row with too many fields pass.
             else pd.read_csv(path, dtype=str, keep_default_na=False)[wanted]

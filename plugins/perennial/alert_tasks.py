@@ -1,4 +1,4 @@
-"""Body of the alert DAG's task: rounds of alerting."""
+"""Body of the alerting DAG's task: rounds of alerting."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
-def monthly() -> CronTriggerTimetable:
-    """The first of each month at three in the morning, UTC; never at once when a DAG appears, whatever the day."""
-    return CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=timedelta(0))
+def never_at_once(cron: str) -> CronTriggerTimetable:
+    """Schedule in UTC whose first run waits for its moment, however long ago the last one was when a DAG appears."""
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
 def each_minute() -> CronTriggerTimetable:
@@ -75,7 +75,7 @@ def each_minute() -> CronTriggerTimetable:
 
 
 def alert_params() -> dict[str, Param]:
-    """Form of the alert DAG: how often a run looks."""
+    """Form of the alerting DAG: how often a run looks."""
     return {
         "looks": Param(2, type="integer", minimum=1, maximum=10, title="Looks", description="Rounds of one run."),
         "pause": Param(30.0, type="number", minimum=0, maximum=60, title="Pause", description="Seconds between them."),
@@ -107,6 +107,25 @@ def proof_params() -> dict[str, Param]:
     return {
         "as_of": AS_OF,
         "quick": Param(False, type="boolean", title="Quick", description="Leave out what takes longest."),
+    }
+
+
+def review_params() -> dict[str, Param]:
+    """Form of the review DAG: virtual now."""
+    return {"as_of": AS_OF}
+
+
+def release_params() -> dict[str, Param]:
+    """Form of the release DAG: a version to go to by hand."""
+    return {
+        "version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Version",
+            description="Makes it champion first, an older one too. Empty: what the alias names is released.",
+        ),
+        "reason": Param("released by hand", type="string", minLength=3, title="Reason", description="For the ledger."),
     }
 
 

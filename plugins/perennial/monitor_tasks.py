@@ -162,7 +162,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
     from ml.records.measure import Window
 
     champion = bench.registry.version(bench.use_case.name, check.model_version)
-    rejected = _newest_rejected(bench, champion, now)
+    rejected = newest_rejected(bench, champion, now)
     window = live_window(bench, now)
     tick = timedelta(microseconds=1)
     oldest = min(max(champion.watermark + tick, now - bench.use_case.retraining.evidence), now - tick)
@@ -182,7 +182,7 @@ def _evidence(bench: Workbench, check: Any, now: datetime) -> Any:
         )
 
 
-def _newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
+def newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
     """Version that the last retraining before now made and the gate rejected; None when it made the champion."""
     from ml.records.decision import UNTRAINED
 

@@ -7,15 +7,12 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from plugins.perennial import assets
 from plugins.perennial.monitor_tasks import as_of
 from plugins.perennial.retrain_events import tell_outcome, tell_quarantine
 from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
-#: Decisions of the gate that are looked through for earlier challengers of a champion.
-ALL = 10_000
 
 
 def claim(name: str, **context: Any) -> str:
@@ -54,7 +51,7 @@ def assemble(name: str, request: str) -> str:
         )
     except InsufficientData as answer:
         tell_quarantine(bench)
-        _conclude(
+        conclude(
             bench,
             wanted,
             "insufficient_data",
@@ -173,104 +170,9 @@ def package(name: str, training_set: str, choice: str) -> str:
     return Challenger(version=version.version, training_set=assembled).model_dump_json()
 
 
-def evaluate(name: str, challenger: str) -> str:
-    """Challenger against champion on rows that neither trained on; recorded with reasons, yes or no."""
-    from ml.evaluation.evidence import collect_evidence
-    from ml.evaluation.gate import decide_gate
-    from ml.evaluation.predict import contender
-    from ml.records.decision import Parity, ServingCost
-    from ml.training.cost import COST
-
-    bench, entry = open_workbench(name), _challenger(challenger)
-    use_case, training_set = bench.use_case, entry.training_set
-    champion = bench.registry.champion(name)
-    folder = bench.run_folder(training_set.request.key)
-    against, past, earlier = None, None, ()
-    if champion is not None:
-        downloaded = bench.registry.download(champion, folder / "champion")
-        against = contender(downloaded, champion.version, use_case, watermark=champion.watermark)
-        past = bench.lake.read_training(champion.data_version)
-        earlier = earlier_tests(bench, champion=champion.version, challenger=entry.version)
-    evidence = collect_evidence(
-        use_case,
-        bench.lake.read_training(training_set.data_version),
-        holdout=training_set.holdout,
-        challenger=contender(folder / "package", entry.version, use_case),
-        champion=against,
-        parity=Parity.read(folder / "package" / "parity.json"),
-        cost=ServingCost.read(folder / "package" / COST),
-        past=past,
-        earlier=earlier,
-    )
-    decision = decide_gate(evidence, use_case)
-    bench.registry.record_gate(bench.registry.version(name, entry.version), decision)
-    bench.record("gate", f"{name}/{entry.version}", decision, as_of=training_set.request.as_of, actor="gate")
-    print(decision.model_dump_json(indent=1))
-    return decision.decision
-
-
-def promote(name: str, challenger: str, *, outlet_events: Any) -> None:
-    """Move the registry's alias to the challenger and say so to the release DAG."""
-    from ml.records.governance import AliasMove
-    from ml.registry.alias import move_alias
-
-    bench, entry = open_workbench(name), _challenger(challenger)
-    request, gate = entry.training_set.request, _gate(bench, entry)
-    by: Any = "gate" if gate.decision == "promote" else "review"
-    move = AliasMove(
-        use_case=name,
-        version=entry.version,
-        previous=gate.champion_version,
-        by=by,
-        reason=" ".join(gate.reasons),
-        evidence=(f"gate/{name}/{entry.version}", f"version/{name}/{entry.version}", f"request/{request.key}"),
-    )
-    move_alias(
-        move,
-        key=request.key,
-        registry=bench.registry,
-        control=bench.control,
-        actor="gate" if by == "gate" else "a reviewer in Airflow",
-        now=wall_clock(),
-        as_of=request.as_of,
-    )
-    _conclude_by_gate(bench, entry, "promoted")
-    outlet_events[assets.champion(name)].extra = {
-        "version": entry.version,
-        "request": entry.training_set.request.key,
-    }
-
-
-def reject(name: str, challenger: str) -> None:
-    """Keep the champion; the challenger stays in the registry with the reasons."""
-    _conclude_by_gate(open_workbench(name), _challenger(challenger), "rejected")
-
-
 def give_back(name: str, **context: Any) -> None:
     """Give the lease back, whatever happened."""
     open_workbench(name).control.release_lease(_lease(name), context["run_id"])
-
-
-def review_body(name: str) -> str:
-    """Text of the review task: where the evidence is."""
-    return (
-        f"Approve the challenger of **{name}**? Its evidence is in the MLflow registry, model `{name}`, newest version."
-    )
-
-
-def earlier_tests(bench: Workbench, *, champion: int, challenger: int) -> tuple[float, ...]:
-    """p-values of the challengers that a champion has met before this one."""
-    from ml.records.decision import GateDecision
-
-    stored = bench.control.history(bench.use_case.name, "gate", limit=ALL)
-    met = [GateDecision.model_validate_json(entry.payload) for entry in stored]
-    return tuple(
-        decision.p
-        for decision in met
-        if decision.champion_version == champion
-        and decision.challenger_version != challenger
-        and decision.p is not None
-    )
 
 
 def _request(name: str, context: dict[str, Any]) -> Any:
@@ -300,7 +202,7 @@ def _print_rules(results: Any) -> None:
 def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> None:
     """Nothing is trained on data that breaks a rule: the outcome says why, and so does an event."""
     request = assembled.request
-    _conclude(bench, request, "bad_data", challenger=None, champion=assembled.champion_version, reasons=reasons)
+    conclude(bench, request, "bad_data", challenger=None, champion=assembled.champion_version, reasons=reasons)
 
 
 def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
@@ -310,7 +212,7 @@ def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
     request, outcome = assembled.request, "no_candidate" if isinstance(answer, NoCandidate) else "insufficient_data"
     bench.registry.end_run(bench.registry.start_run(assembled, use_case=bench.use_case), outcome)
     champion = assembled.champion_version
-    _conclude(bench, request, outcome, challenger=None, champion=champion, reasons=(str(answer),))
+    conclude(bench, request, outcome, challenger=None, champion=champion, reasons=(str(answer),))
 
 
 def _training_set(text: str) -> Any:
@@ -319,38 +221,11 @@ def _training_set(text: str) -> Any:
     return TrainingSet.model_validate_json(text)
 
 
-def _challenger(text: str) -> Any:
-    from ml.records.decision import Challenger
-
-    return Challenger.model_validate_json(text)
-
-
 def _lease(name: str) -> str:
     return f"retrain/{name}"
 
 
-def _gate(bench: Workbench, entry: Any) -> Any:
-    from ml.records.decision import GateDecision
-
-    stored = bench.control.find("gate", f"{bench.use_case.name}/{entry.version}")
-    return GateDecision.model_validate_json(stored.payload)
-
-
-def _conclude_by_gate(bench: Workbench, entry: Any, outcome: str) -> None:
-    gate = _gate(bench, entry)
-    word = {"promoted": "approved", "rejected": "declined"}[outcome]
-    reviewed = (f"A reviewer {word} it.",) if gate.decision == "review" else ()
-    _conclude(
-        bench,
-        entry.training_set.request,
-        outcome,
-        challenger=entry.version,
-        champion=gate.champion_version,
-        reasons=reviewed + gate.reasons,
-    )
-
-
-def _conclude(
+def conclude(
     bench: Workbench,
     request: Any,
     outcome: Any,
@@ -359,6 +234,7 @@ def _conclude(
     champion: int | None,
     reasons: tuple[str, ...],
 ) -> None:
+    """Record how a request ended."""
     from ml.records.decision import RetrainOutcome
 
     record = RetrainOutcome(

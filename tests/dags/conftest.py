@@ -141,10 +141,10 @@ def dagbag() -> object:
 
 @pytest.fixture
 def letters(dagbag) -> Callable[[str], list[str]]:
-    """Let the alert DAG look, and return the texts of messages whose names begin so: call with the beginning."""
+    """Let the alerting DAG look, and return the texts of messages whose names begin so: call with the beginning."""
 
     def look(beginning: str) -> list[str]:
-        finished = dagbag.dags["perennial.alert"].test(run_conf={"looks": 1, "everything": True})
+        finished = dagbag.dags["perennial.alerting"].test(run_conf={"looks": 1, "everything": True})
         assert finished.state == "success"
         return read_letters(VAR / "mailbox", beginning)
 

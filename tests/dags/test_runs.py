@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from ml.cli.main import app
 from ml.governance.verification import verify_all
 from ml.records.decision import GateDecision, MonitorDecision, RetrainOutcome
 from ml.records.governance import AliasMove
+from ml.records.league import League
 from ml.records.measure import Window
 from ml.records.release import ReleaseOutcome
 from ml.registry.alias import move_alias, newest_move
@@ -17,6 +21,7 @@ from ml.registry.manifest import MODEL, read_manifest
 from ml.settings import settings
 from ml.simulation.backtest import run_backtest
 from ml.simulation.replay import Client, replay
+from ml.store.telemetry import Telemetry
 from ml.training.history import load_history, load_stream
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
@@ -216,7 +221,7 @@ def test_a_challenger_without_new_data_is_not_trained(dagbag, bench):
 
 def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     """Branch reject: two weeks later there is nothing to win; the champion stays, the version keeps the reasons."""
-    from plugins.perennial.retrain_tasks import earlier_tests
+    from plugins.perennial.gate_tasks import earlier_tests
 
     end = datetime(2013, 5, 3, tzinfo=UTC)
     send_week(bench, end, days=14)
@@ -232,9 +237,9 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     first, second = (
         GateDecision.model_validate_json(bench.control.find("gate", f"{NAME}/{version}").payload) for version in (2, 3)
     )
-    assert earlier_tests(bench, champion=2, challenger=4) == (second.p,)  # what the next one's level depends on
-    assert earlier_tests(bench, champion=2, challenger=3) == ()  # a task that is run again has not met itself
-    assert earlier_tests(bench, champion=1, challenger=4) == (first.p,)
+    assert earlier_tests(bench, champion=2, but=()) == (second.p,)  # what the next one's level depends on
+    assert earlier_tests(bench, champion=2, but=(f"{NAME}/3",)) == ()  # a task that is run again has not met itself
+    assert earlier_tests(bench, champion=1, but=()) == (first.p,)
 
 
 def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench, letters):
@@ -250,6 +255,66 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert decision.ahead.reducible.n > 900  # version 3, rejected a week ago, was judged on two weeks since
     (letter,) = letters("person-needed-harbour-weather-")
     assert "cool-down" in letter
+
+
+def test_a_review_finds_no_version_ahead(dagbag, bench):
+    """Branch settled: all three versions, each on what neither it nor the champion was trained on; run twice."""
+    from mlflow import MlflowClient
+
+    as_of = conf_as_of(datetime(2013, 5, 10, tzinfo=UTC))
+
+    for _ in range(2):
+        finished, states = run(dagbag, "review_models", as_of)
+        assert finished.state == "success"
+        assert (states["settled"], states["alert"]) == ("success", "skipped")
+
+    (stored,) = bench.control.history(NAME, "league")
+    league = League.model_validate_json(stored.payload)
+    standings = {row.version: row.standing for row in league.standings}
+    assert standings == {1: "not_ahead", 2: "champion", 3: "not_ahead"}
+    watermarks = {version: bench.registry.version(NAME, version).watermark for version in (1, 2, 3)}
+    times = bench.lake.labelled(Window(start=watermarks[2], end=league.as_of), as_of=league.as_of)["event_time"]
+    times = times[times <= league.as_of - bench.use_case.target.maturity]
+    for row in league.standings:
+        unseen = times > max(watermarks[2], watermarks[row.version]) + bench.use_case.target.horizon
+        assert row.loss.n == unseen.sum() > 300
+    client = MlflowClient(settings().mlflow_url)
+    (point,) = client.get_metric_history(bench.registry.version(NAME, 3).run_id, "league/gain")
+    assert datetime.fromtimestamp(point.timestamp / 1000, UTC) == league.as_of
+    assert point.value == next(row.gain.value for row in league.standings if row.version == 3)
+    experiment = client.get_experiment_by_name(NAME).experiment_id
+    (review,) = client.search_runs([experiment], "attributes.run_name = 'league 2013-05-10'")
+    assert len(client.list_artifacts(review.info.run_id)) == 3
+    assert ahead(bench) == []
+
+
+def test_a_review_that_finds_a_version_ahead_says_so_once(dagbag, bench, letters):
+    """Branch alert: winter's model serves again; what has seen spring is better, and a rerun does not say it twice."""
+    bench.registry.set_champion(NAME, 1)
+    try:
+        for _ in range(2):
+            _, states = run(dagbag, "review_models", conf_as_of(datetime(2013, 5, 9, tzinfo=UTC)))
+            assert (states["alert"], states["settled"]) == ("success", "skipped")
+    finally:
+        bench.registry.set_champion(NAME, 2)
+
+    key = f"{NAME}/2013-05-09T00:00:00+00:00"
+    league = League.model_validate_json(bench.control.find("league", key).payload)
+    assert (league.champion_version, [row.version for row in league.ahead]) == (1, [3])
+    (event,) = ahead(bench)
+    assert event.message.startswith("Version 3 ahead of champion version 1.")
+    (letter,) = letters("version-ahead-harbour-weather-")
+    assert "perennial league harbour_weather" in letter
+
+
+def test_a_review_is_shown_to_people(bench):
+    """The newest, as a table and as one JSON object."""
+    table = CliRunner().invoke(app, ["league", NAME])
+    told = CliRunner().invoke(app, ["league", NAME, "--json"])
+
+    assert (table.exit_code, told.exit_code) == (0, 0)
+    assert "ahead of the champion beyond doubt: none" in table.stdout
+    assert [row["version"] for row in json.loads(told.stdout)["standings"] if row["standing"] == "champion"] == [2]
 
 
 def test_an_alias_moved_by_hand_is_not_served(dagbag, bench, letters):
@@ -297,9 +362,14 @@ def test_the_ledger_of_the_whole_story_is_sound(bench):
 
     assert found.findings == ()
     kinds = {entry.kind for entry in bench.control.ledger_entries(use_case=NAME)}
-    assert kinds - {"proof"} == {  # another test may have proved the gate before
+    assert kinds - {"proof", "league"} == {  # other tests may have proved the gate or held a league before
         *("use_case", "request", "training_set", "choice", "version", "gate", "alias", "retrain", "monitor", "release")
     }
+
+
+def ahead(bench) -> list:
+    """What reviews have said of versions that are ahead."""
+    return list(Telemetry(settings().control_url).search(names=["version_ahead"], use_case=NAME))
 
 
 def by_command(bench, number: int) -> None:
@@ -331,3 +401,33 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench, lett
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
     assert any("code 102" in letter for letter in letters("release-taken-back-harbour-weather-"))
+
+
+def test_a_rejected_challenger_that_has_proved_itself_since_is_promoted(dagbag, bench):
+    """Winter's model serves again. The new challenger's week is too thin to judge; version 3 has two weeks by now."""
+    by_command(bench, 1)
+    run(dagbag, "release")
+    end = datetime(2013, 5, 18, tzinfo=UTC)
+    send_week(bench, end, days=1)
+
+    _, states = run(dagbag, "retrain", conf_as_of(end) | {"reason": "thin", "force": True})
+
+    assert (states["promote"], states["reject"]) == ("success", "skipped")
+    own, again = (
+        GateDecision.model_validate_json(bench.control.find("gate", f"{NAME}/4{end}").payload)
+        for end in ("", "/return")
+    )
+    assert (own.challenger_version, own.decision, own.state) == (4, "reject", "undecidable")
+    assert (again.challenger_version, again.champion_version, again.decision) == (3, 1, "promote")
+    rows = bench.lake.read_training(bench.registry.version(NAME, 4).data_version)
+    since = bench.registry.version(NAME, 3).watermark + bench.use_case.target.horizon
+    met = next(rule for rule in again.rules if rule.name == "beats_champion")
+    assert met.n == (rows["event_time"] > since).sum() > 1000
+    outcome = RetrainOutcome.model_validate_json(bench.control.latest("retrain", NAME).payload)
+    assert (outcome.outcome, outcome.challenger_version, outcome.champion_version) == ("promoted", 3, 1)
+    assert any(reason.startswith("Version 3 again: beats_champion") for reason in outcome.reasons)
+    assert newest_move(bench.control, NAME).actor == "gate"
+
+    run(dagbag, "release")
+    assert bench.registry.champion(NAME).version == read_manifest(settings().releases, NAME).model_version == 3
+    assert verify_all(bench.control, bench.registry, (NAME,), now=datetime.now(UTC) + timedelta(hours=1)).findings == ()

@@ -341,6 +341,28 @@ def test_a_model_that_is_no_better_than_a_trivial_forecast_is_rejected(use_case,
 
 
 @pytest.mark.parametrize(
+    ("ahead", "champion_behind", "rejected"),
+    [
+        (0.0001, True, False),  # a hair, which a week cannot tell from nothing: the champion would be worse
+        (0.0001, False, True),  # the champion beats the forecast, so a model that does not is no progress
+        (1.0, True, True),  # beyond doubt
+    ],
+)
+def test_a_forecast_that_beats_the_champion_too_must_be_ahead_beyond_doubt(
+    use_case, evidence, ahead, champion_behind, rejected
+):
+    """Rejecting would keep a champion which loses to the same trivial forecast by more."""
+    noise = np.random.default_rng(0).normal(0, 0.1, evidence.n)
+    forecast = evidence.challenger_loss - ahead + noise - noise.mean()
+    champion = forecast.mean() + (0.5 if champion_behind else -0.5)
+    judged = replace(
+        evidence, baseline_losses={"majority": forecast}, champion_loss=np.full(evidence.n, max(champion, 0))
+    )
+
+    assert ("beats_majority" in failed(decide_gate(judged, use_case))) is rejected
+
+
+@pytest.mark.parametrize(
     ("cost", "rule", "verdict"),
     [
         ({"single_ms": 51.0}, "latency", "fail"),

@@ -86,5 +86,5 @@ def test_the_service_says_that_alerting_has_stopped_and_that_it_is_back(service,
     run_round(current, clock=lambda: datetime.now(UTC) + timedelta(minutes=6))
 
     text = message_from_bytes(letter.read_bytes(), policy=default).get_body(("plain",)).get_content()
-    assert "The DAG perennial.alert has stopped looking: its last round ended at" in text
+    assert "The DAG perennial.alerting has stopped looking: its last round ended at" in text
     assert [step.step for step in store.history(rule="alerting_stopped")] == ["resolved", "fired"]

@@ -15,7 +15,7 @@ from ml.drift.profile import merge_all
 from ml.evaluation.describe import describe_training
 from ml.records.decision import RetrainRequest
 from ml.records.measure import Window
-from ml.simulation.backtest import _check, _Story
+from ml.simulation.virtual_history import VirtualHistory, check_once
 from ml.simulation.virtual_stages import VirtualModel, train_virtually
 from ml.training.assemble import cut_rows
 from ml.training.fit import answer_of, fit_pipeline
@@ -75,7 +75,7 @@ def test_the_backtest_checks_as_the_dag_does():
     use_case, rows = ferry(), sailed()
     model = train_virtually(use_case, rows, BEGIN)
     assert isinstance(model, VirtualModel)
-    story = _Story(use_case, rows, tuple(BEGIN + i * DAY for i in range(4)), {BEGIN: model})
+    story = VirtualHistory(use_case, rows, tuple(BEGIN + i * DAY for i in range(4)), {BEGIN: model})
     request = RetrainRequest(key="k", use_case="ferry", as_of=BEGIN, reason="r", actor="monitor")
     known = rows[rows["event_time"] <= BEGIN]
     frame, _ = cut_rows(use_case, known.sample(frac=1, random_state=1), request, champion_watermark=None)
@@ -97,7 +97,7 @@ def test_the_backtest_checks_as_the_dag_does():
             window=window,
             model_version=0,
         )
-        virtual = _check(story, BEGIN, window.start, window.end, ())
+        virtual = check_once(story, BEGIN, window.start, window.end, ())
 
         assert virtual.verdict == dag.verdict
         assert (virtual.score, virtual.threshold) == (dag.score, dag.threshold)

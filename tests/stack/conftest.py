@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -61,6 +62,8 @@ class WatchedStack:
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command, which can be interrupted as at a terminal; its stderr can be read line by line."""
+        # Tests that were started in the background ignore interrupts, and so would all that they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(
             [sys.executable, "-m", "ml.cli.main", *arguments],
             cwd=ROOT,

@@ -244,6 +244,17 @@ def test_a_thin_holdout_says_how_many_rows_are_missing(world, make_use_case):
     assert world.assemble(world.request(force=True)).n_holdout == 72
 
 
+def test_a_holdout_of_one_class_waits_for_another(world, save_csv):
+    """Three days on which no ferry was late: the gate could say nothing about them, unless a person insists."""
+    world.rows.loc[HISTORY_HOURS - 100 : HISTORY_HOURS, "label"] = "on time"
+    save_csv(world.rows, world.home)
+
+    with pytest.raises(InsufficientData, match=r"rows of another class are missing; .*got: 72 rows, all on time"):
+        world.assemble(world.request())
+
+    assert world.assemble(world.request(force=True)).n_holdout == 72
+
+
 def test_force_skips_the_minimum_of_new_labels_but_never_an_unseen_holdout(world):
     """30 new labels are enough by force; a holdout that the champion was trained on is never."""
     world.serve(HISTORY_HOURS, HISTORY_HOURS + 30)

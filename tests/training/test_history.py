@@ -100,6 +100,20 @@ def test_csv_and_parquet_are_one(tmp_path, make_use_case, make_rows, save_csv):
     pd.testing.assert_series_equal(first["wind"], rows["wind"])
 
 
+def test_rows_of_a_parquet_file_stay_together_whatever_index_it_carries(tmp_path, make_use_case, make_rows, save_csv):
+    """A frame that was sorted or filtered before it was written keeps its labels beside its features."""
+    rows = pd.read_csv(save_csv(make_rows(48), tmp_path), dtype=str)
+    rows.iloc[::-1].to_parquet(tmp_path / "turned.parquet")
+    rows.to_parquet(tmp_path / "plain.parquet")
+
+    found = [
+        load_history(make_use_case(training={"history": {"file": f"{name}.parquet"}}), tmp_path)[0]
+        for name in ("plain", "turned")
+    ]
+
+    pd.testing.assert_frame_equal(*found)
+
+
 def test_rows_from_until_on_are_no_history(tmp_path, make_use_case, make_rows, save_csv):
     """`until` is the first moment that is not history."""
     save_csv(make_rows(48), tmp_path)

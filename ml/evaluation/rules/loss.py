@@ -18,9 +18,10 @@ def judge_loss(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]:
 
     The champion must be beaten beyond doubt, at the level that :func:`ml.evaluation.spending.spend_level` leaves; with
     ``gate.test: non_inferiority`` it must be beyond doubt that the challenger is not worse by ``gate.margin``.
-    Baselines must be beaten on average; the p-value is told but does not count, since a week rarely holds enough
-    events to prove the obvious (the harbour's forest is better than the majority by 0.31 nats in its first week, with
-    p 0.09), and since losing to a trivial forecast is worse than keeping what there is for a while.
+    Baselines must be beaten on average, not beyond doubt, since a week rarely holds enough events to prove the obvious
+    (the harbour's forest is better than the majority by 0.31 nats in its first week, with p 0.09). Where the champion
+    loses to a baseline as well, rejecting the challenger would keep what is worse: there it fails only if the baseline
+    is better beyond doubt, at ``gate.level``. Over the harbour's year this takes a forest from 0.142 to 0.122.
     """
     if evidence.champion_loss is not None:
         yield _judge_champion(evidence, evidence.champion_loss, use_case)
@@ -60,7 +61,21 @@ def _judge_baseline(evidence: Evidence, use_case: UseCase, name: str, losses: Fl
     gate = use_case.gate
     gain = compare_paired(losses, evidence.challenger_loss, evidence.event_time)
     told, p = gain.interval(gate.level), gain.p_above(0.0)
-    better = Verdict.UNDECIDABLE if told.value is None else Verdict.PASS if told.value > 0 else Verdict.FAIL
+    champion = evidence.champion_loss
+    keeps_worse = champion is not None and champion.sum() > losses.sum()
+    detail = (
+        f"{gate.metric} {_mean(evidence.challenger_loss)} against {_mean(losses)} of the {name} forecast: "
+        f"better by {_number(told.value)}"
+    )
+    if told.value is None:
+        verdict = Verdict.UNDECIDABLE
+    elif told.value > 0 or not keeps_worse:
+        verdict = Verdict.PASS if told.value > 0 else Verdict.FAIL
+    elif p is None:
+        verdict, detail = Verdict.UNDECIDABLE, f"{detail}, no interval; the champion loses to it, too"
+    else:
+        verdict = Verdict.FAIL if 1 - p < gate.level else Verdict.PASS
+        detail += f", p {1 - p:.2g} of not being worse, above {gate.level:.2g} needed as the champion loses to it, too"
     return RuleResult(
         name=f"beats_{name}",
         value=told.value,
@@ -69,9 +84,8 @@ def _judge_baseline(evidence: Evidence, use_case: UseCase, name: str, losses: Fl
         bound=0,
         n=told.n,
         p=p,
-        verdict=better,
-        detail=f"{gate.metric} {_mean(evidence.challenger_loss)} against {_mean(losses)} of the {name} forecast: "
-        f"better by {_number(told.value)}",
+        verdict=verdict,
+        detail=detail,
     )
 
 

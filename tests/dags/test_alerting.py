@@ -1,4 +1,4 @@
-"""The alert DAG, in process: what a stage tells becomes a message once, and a broken set-up is told all the same."""
+"""The alerting DAG, in process: what a stage tells becomes a message once, and a broken set-up is told all the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("services")
 
 def look(dagbag, **conf):
     """One run of the DAG; returns its state and the rules that fired."""
-    finished = dagbag.dags["perennial.alert"].test(run_conf={"looks": 1, "everything": True} | conf)
+    finished = dagbag.dags["perennial.alerting"].test(run_conf={"looks": 1, "everything": True} | conf)
     (instance,) = finished.get_task_instances()
     return str(finished.state), instance.xcom_pull(task_ids="look_around")
 
