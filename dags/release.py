@@ -6,13 +6,13 @@ from ml.settings import settings
 from ml.use_case import UseCase, load_all
 from plugins.perennial import assets
 from plugins.perennial import release_tasks as stage
-from plugins.perennial.dag_options import dag_options
+from plugins.perennial.dag_options import dag_options, release_params
 
 TEXT = """Brings the version with the alias `champion` into service, proves that it serves, or rolls back.
 
-Runs when the alias moves, or by hand. The ledger is asked whose decision it is, and the artifact is checked by digest
-and by its golden rows, before any replica sees it; replicas load the new model beside the old one and swap under
-traffic."""
+Runs when the alias moves, or by hand: *Trigger* opens a form for a version to go (back) to. The ledger is asked whose
+decision it is, and the artifact is checked by digest and by its golden rows, before any replica sees it; replicas load
+the new model beside the old one and swap under traffic."""
 
 EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification or confirmation may lead here
 
@@ -20,7 +20,8 @@ EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification or confirma
 def release(use_case: UseCase) -> DAG:
     """The release DAG of one use case."""
     name = use_case.name
-    with DAG(**dag_options(use_case, "release", schedule=[assets.champion(name)], text=TEXT, params={})) as dag:
+    schedule = [assets.champion(name)]
+    with DAG(**dag_options(use_case, "release", schedule=schedule, text=TEXT, params=release_params())) as dag:
         staged = task(stage.stage)(name)
         verified = task.branch(stage.verify)(name, staged)
         switched = task(stage.switch)(name, staged)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ml.errors import InputError
@@ -71,6 +72,14 @@ class Settings(BaseSettings):
         Where the services answer; default ``http://{host}:{port}``.
     airflow_user, airflow_password
         Account for Airflow's API; the local stack generates the password once when none is given.
+    scoring_replicas, scoring_quorum
+        Replicas that share the scoring port, and how many of them must serve a release; all where nothing is said.
+    scoring_auth
+        Whether the scoring service asks for a key: ``auto`` asks unless only this machine can connect.
+    scoring_key
+        The key that our own processes show to the scoring service.
+    scoring_tls_certificate, scoring_tls_key
+        PEM files with which the scoring service speaks TLS; both or none.
     """
 
     model_config = SettingsConfigDict(env_prefix="PERENNIAL_", frozen=True, extra="ignore")
@@ -86,7 +95,17 @@ class Settings(BaseSettings):
     ledger: Path = Field(default_factory=lambda data: _ledger_folder(data["control_url"], data["var"]))
     airflow_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['airflow_port']}")
     mlflow_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['mlflow_port']}")
-    scoring_url: str = Field(default_factory=lambda data: f"http://{data['host']}:{data['scoring_port']}")
+    scoring_tls_certificate: Path | None = None
+    scoring_tls_key: Path | None = None
+    scoring_url: str = Field(
+        default_factory=lambda data: (
+            f"http{'s' if data.get('scoring_tls_certificate') else ''}://{data['host']}:{data['scoring_port']}"
+        )
+    )
+    scoring_replicas: int = Field(default=1, ge=1, le=64)
+    scoring_quorum: int | None = Field(default=None, ge=1)
+    scoring_auth: Literal["auto", "required", "off"] = "auto"
+    scoring_key: SecretStr | None = None
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
 
@@ -94,6 +113,23 @@ class Settings(BaseSettings):
     @classmethod
     def _folders_are_absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
+
+    @model_validator(mode="after")
+    def _tls_has_both_files(self) -> Self:
+        if (self.scoring_tls_certificate is None) != (self.scoring_tls_key is None):
+            raise ValueError("scoring_tls_certificate and scoring_tls_key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _quorum_can_be_met(self) -> Self:
+        if self.scoring_quorum is not None and self.scoring_quorum > self.scoring_replicas:
+            raise ValueError(f"scoring_quorum is larger than scoring_replicas, {self.scoring_replicas}")
+        return self
+
+    @property
+    def keys(self) -> Path:
+        """File of the scoring service's clients' keys, ``{var}/keys.json``."""
+        return self.var / "keys.json"
 
     @property
     def lake(self) -> Path:
@@ -130,10 +166,12 @@ class Settings(BaseSettings):
         own = {
             f"PERENNIAL_{name.upper()}": str(value)
             for name, value in self.model_dump().items()
-            if name != "airflow_password" and value is not None
+            if value is not None and not isinstance(value, SecretStr)
         }
-        if self.airflow_password is not None:
-            own["PERENNIAL_AIRFLOW_PASSWORD"] = self.airflow_password.get_secret_value()
+        for name in ("airflow_password", "scoring_key"):
+            secret = getattr(self, name)
+            if secret is not None:
+                own[f"PERENNIAL_{name.upper()}"] = secret.get_secret_value()
         inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         mlflow = {"MLFLOW_TRACKING_URI": self.mlflow_url, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
         return MLFLOW_CLIENT | inherited | ONE_THREAD | NO_TELEMETRY | mlflow | own | (extra or {})
@@ -169,5 +207,9 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        found = "; ".join(f"PERENNIAL_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
+        found = "; ".join(_tell(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors())
         raise InputError("settings are not usable", where="environment", got=found) from error
+
+
+def _tell(name: str, value: object, problem: str) -> str:
+    return f"PERENNIAL_{name.upper()}={value!r}: {problem}" if name else problem

@@ -14,12 +14,14 @@ from ml.cli import (
     drift,
     evaluate,
     history,
+    key,
     league,
     ledger,
     pipeline,
     promote,
     prove_gate,
     quarantine,
+    rollback,
     stack,
     use_case,
 )
@@ -51,11 +53,13 @@ for command in (
     pipeline.monitor,
     pipeline.retrain,
     promote.promote,
+    rollback.rollback,
     history.history,
     data.lineage,
     league.league,
 ):
     app.command()(command)
+app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")

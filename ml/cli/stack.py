@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ml.cli.options import Json
 from ml.cli.output import print_json, progress_line, stdout
@@ -12,18 +14,28 @@ if TYPE_CHECKING:
     from ml.stack.local import ServiceStatus
 
 
-def up(as_json: Json = False) -> None:
+def up(
+    replicas: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Scoring processes that share the port; as it runs, else 1.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Start Airflow, MLflow and the scoring service, and wait until all are ready.
 
-    Doing it twice is harmless; a stack that was killed comes up again with nothing lost.
+    Doing it twice is harmless; a stack that was killed comes up again with nothing lost. To change how many replicas
+    there are, stop it first.
 
     Example: perennial up (another port: PERENNIAL_SCORING_PORT=8001 perennial up)
     """
     from ml.settings import settings
     from ml.stack.airflow_setup import airflow_password, passwords_file
-    from ml.stack.local import start_stack
+    from ml.stack.local import as_running, start_stack
 
     current = settings()
+    if replicas is not None:
+        current = current.model_copy(update={"scoring_replicas": replicas})
+    elif "scoring_replicas" not in current.model_fields_set:
+        current = as_running(current)
     first = current.airflow_password is None and not passwords_file(current).exists()
     with progress_line("starting the stack") as say:
         started = start_stack(current, say)

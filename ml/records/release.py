@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from ml.records.base import Record, UtcTime
 
 
@@ -39,6 +41,11 @@ class Package(Record):
         Names in the order of the probability columns; of a regression ``value`` alone.
     tolerance
         Largest difference of an answer that a golden row may show on another machine, in its unit.
+    reference
+        Lowest and highest number of a feature that training has seen, but for one row in a thousand at either end;
+        a package of an earlier time has none, and of its rows nobody says that they are unlike the training data.
+    reference_values
+        Categories that training has seen; a feature with more than a thousand has none.
     """
 
     use_case: str
@@ -51,6 +58,8 @@ class Package(Record):
     golden_rows: tuple[GoldenRow, ...]
     tolerance: float = 1e-4
     libraries: dict[str, str]
+    reference: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    reference_values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class ReleaseManifest(Record):
@@ -99,6 +108,21 @@ class ReplicaStatus(Record):
     wanted_sequence: int | None
     code: int | None = None
     problem: str = ""
+
+
+class Heartbeat(Record):
+    """What a replica says about itself every second, in a file beside its outbox.
+
+    Attributes
+    ----------
+    at
+        When it said so, UTC; one that is older than a few seconds is not alive, or does not get on.
+    """
+
+    replica: str
+    pid: int
+    at: UtcTime
+    use_cases: tuple[ReplicaStatus, ...]
 
 
 class StagedRelease(Record):

@@ -21,6 +21,7 @@ from ml.records.codes import CODES, Code
 from ml.records.governance import AliasMove
 from ml.records.release import Confirmation, ReleaseManifest, ReleaseOutcome, StagedRelease, Verification
 from ml.registry.alias import move_alias
+from ml.registry.fleet import Fleet
 from ml.registry.golden import check_golden_rows
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
 from ml.registry.port import Registry
@@ -120,12 +121,14 @@ def switch(staged: StagedRelease, *, registry: Registry, releases: Path, now: da
         )
 
 
-def confirm(scoring_url: str, manifest: ReleaseManifest, *, releases: Path, timeout: float) -> Confirmation:
+def confirm(
+    scoring_url: str, manifest: ReleaseManifest, *, releases: Path, timeout: float, fleet: Fleet | None = None
+) -> Confirmation:
     """Whether the replica serves the manifest within ``timeout`` seconds; then it is what roll backs go back to.
 
     A replica that refuses the release is an answer at once; one that is away may come back until time is over.
     """
-    confirmation = await_release(scoring_url, manifest, timeout=timeout)
+    confirmation = await_release(scoring_url, manifest, timeout=timeout, fleet=fleet)
     folder = ReleaseFolder(releases, manifest.use_case)
     if confirmation.confirmed:
         with folder.alone():
@@ -184,7 +187,7 @@ def roll_back(
     return outcome
 
 
-def release_champion(
+def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allows it
     use_case: UseCase,
     *,
     registry: Registry,
@@ -193,11 +196,17 @@ def release_champion(
     scoring_url: str,
     timeout: float,
     clock: Callable[[], datetime],
+    allow: Callable[[StagedRelease], Verification] | None = None,
+    fleet: Fleet | None = None,
 ) -> ReleaseOutcome:
     """All steps, one after the other: the champion is served, or what served before.
 
     Parameters
     ----------
+    allow
+        Whether a staged version may be served at all; asked before its files are looked at.
+    fleet
+        Of several replicas; None for one.
     timeout
         Seconds that the replicas have to confirm.
     clock
@@ -208,11 +217,14 @@ def release_champion(
     def taken_back(reason: str) -> ReleaseOutcome:
         return roll_back(staged, registry=registry, control=control, releases=releases, now=clock(), reason=reason)
 
+    allowed = None if allow is None else allow(staged)
+    if allowed is not None and not allowed.accepted:
+        return taken_back(allowed.reason)
     verification = verify(staged, use_case, releases=releases)
     if not verification.accepted:
         return taken_back(verification.reason)
     manifest = switch(staged, registry=registry, releases=releases, now=clock(), reason=verification.reason)
-    confirmation = confirm(scoring_url, manifest, releases=releases, timeout=timeout)
+    confirmation = confirm(scoring_url, manifest, releases=releases, timeout=timeout, fleet=fleet)
     if not confirmation.confirmed:
         return taken_back(confirmation.reason)
     return conclude(staged, registry=registry, now=clock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 
 from ml.errors import ServiceAway
 from ml.records.release import Confirmation, ReleaseManifest, ReplicaStatus
+from ml.registry.fleet import Fleet, judge_fleet, read_heartbeats
+from ml.settings import settings
 
 #: A replica looks for a new manifest five times a second.
 POLL_SECONDS = 0.1
@@ -34,7 +37,7 @@ def read_status(scoring_url: str, use_case: str, *, timeout: float = _ANSWER_SEC
     """
     url = f"{scoring_url.rstrip('/')}/status"
     try:
-        with _DIRECT.open(url, timeout=timeout) as reply:
+        with _DIRECT.open(urllib.request.Request(url, headers=_own_key()), timeout=timeout) as reply:  # noqa: S310 - http(s)
             content = json.loads(reply.read(_LONGEST_BODY))
         return _find(content, use_case)
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
@@ -45,19 +48,33 @@ def read_status(scoring_url: str, use_case: str, *, timeout: float = _ANSWER_SEC
         ) from error
 
 
-def await_release(scoring_url: str, manifest: ReleaseManifest, *, timeout: float) -> Confirmation:
+def _own_key() -> dict[str, str]:
+    """The header that shows our key, where the replicas ask for one."""
+    key = settings().scoring_key
+    return {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+
+
+def await_release(
+    scoring_url: str, manifest: ReleaseManifest, *, timeout: float, fleet: Fleet | None = None
+) -> Confirmation:
     """Ask the replica until it serves the manifest, says that it will not, or time is over.
 
     Parameters
     ----------
     timeout
         Seconds; the replica is asked at least once.
+    fleet
+        Of several replicas each must serve it; when time is over, as many as the quorum says.
     """
     started = time.monotonic()
     while True:
         left = timeout - (time.monotonic() - started)
         answer, reason = _judge(scoring_url, manifest, timeout=min(max(left, POLL_SECONDS), _ANSWER_SECONDS))
         elapsed = time.monotonic() - started
+        if answer is True and fleet is not None:
+            last = elapsed + POLL_SECONDS >= timeout
+            beats, now = read_heartbeats(fleet.folder), datetime.now(UTC)
+            answer, reason = judge_fleet(fleet, beats, manifest, now=now, last=last)
         if answer is None and elapsed + POLL_SECONDS < timeout:
             time.sleep(POLL_SECONDS)
             continue

@@ -8,23 +8,29 @@ import logging
 import re
 import signal
 import socket
+import ssl
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
-from ml.serving.capture import Outbox
-from ml.serving.http import Application, Receive, Scope, Send
+from ml.serving.capture import Durability, Outbox
+from ml.serving.connection import connections_of, sweep
+from ml.serving.heartbeat import beat
+from ml.serving.http import Receive, Scope, Send
+from ml.serving.keys import Keys, needs_keys
 from ml.serving.metrics import Metrics
 from ml.serving.watch import Releases
 from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
 
-#: Connections beyond which a client is told to come back (503).
-MAX_CONCURRENCY = 1_000
 DRAIN_SECONDS = 10
+#: A power cut takes what was recorded since so many seconds, at most.
+SYNC_SECONDS = 1.0
 
 
 def main(arguments: list[str]) -> int:
@@ -56,27 +62,32 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     InputError
         There is no use case file, or one has problems.
     StackError
-        The port is taken or the outbox cannot be written.
+        The port is taken, the outbox cannot be written, no key would be let in, or TLS cannot be spoken.
     """
     releases = Releases(current.releases, _load_use_cases(current.use_cases))
-    bound = _bind(host or current.host, port or current.scoring_port)
-    outbox = Outbox(current.outbox / f"{replica}.sqlite")
-    app = App(replica, releases, outbox, Metrics())
+    keys = Keys(current.keys if needs_keys(current.scoring_auth, host or current.host) else None)
+    tls = _tls(current)
+    bound = _bind(host or current.host, port or current.scoring_port, shared=current.scoring_replicas > 1)
+    outbox = Outbox(current.outbox / f"{replica}.sqlite", _durability(releases.use_cases()))
+    app = App(replica, releases, outbox, Metrics(), keys)
+    serving = _Serving(app, releases, outbox, beat(current.outbox, replica, releases))
     config = uvicorn.Config(
-        _with_watch(app, releases),
+        serving,
         loop="uvloop",
-        http="httptools",
+        http=connections_of(app),
         ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
         log_config=None,
         log_level="warning",
-        limit_concurrency=MAX_CONCURRENCY,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        **tls,
     )
+    server = uvicorn.Server(config)
+    serving.connections = server.server_state.connections
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
     finally:
         outbox.close()
 
@@ -88,9 +99,32 @@ def _load_use_cases(folder: Path) -> dict[str, UseCase]:
     return use_cases
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _durability(use_cases: dict[str, UseCase]) -> Durability:
+    """What the one outbox must survive: the strictest use case decides."""
+    return "power" if any(u.serving.durability == "power" for u in use_cases.values()) else "process"
+
+
+def _tls(current: Settings) -> dict[str, Any]:
+    """The server's options for TLS, tried out: what is wrong with the files is told before anybody connects."""
+    if current.scoring_tls_certificate is None or current.scoring_tls_key is None:
+        return {}
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            current.scoring_tls_certificate, current.scoring_tls_key
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise StackError(
+            "TLS cannot be spoken with these files",
+            where="scoring_tls_certificate, scoring_tls_key",
+            got=str(error),
+            allowed="a PEM certificate and its private key",
+        ) from error
+    return {"ssl_certfile": current.scoring_tls_certificate, "ssl_keyfile": current.scoring_tls_key}
+
+
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
         bound.listen(1024)
@@ -102,23 +136,35 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _with_watch(app: App, releases: Releases) -> Application:
-    """The application, with the watcher of releases running as long as it does."""
+class _Serving:
+    """The application, with what runs beside it as long as it does: watchers of releases, clients and the disk."""
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: App, releases: Releases, outbox: Outbox, beat: Coroutine[Any, Any, None]) -> None:
+        self._app, self._releases, self._outbox, self._beat = app, releases, outbox, beat
+        self.connections: set[Any] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life of the server."""
         if scope["type"] != "lifespan":
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         await receive()
-        for name in releases.use_cases():
-            await releases.refresh(name)
-        watcher = asyncio.create_task(releases.watch())
+        for name in self._releases.use_cases():
+            await self._releases.refresh(name)
+        beside = [self._releases.watch(), sweep(self.connections), self._sync(), self._beat]
+        tasks = [asyncio.create_task(task) for task in beside]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watcher.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await send({"type": "lifespan.shutdown.complete"})
 
-    return serve
+    async def _sync(self) -> None:
+        """Bring the outbox through a power cut, again and again."""
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            await asyncio.to_thread(self._outbox.sync)
 
 
 def _port(text: str) -> int:

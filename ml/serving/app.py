@@ -1,44 +1,56 @@
 """The service as an ASGI application: a function of the models, the outbox and the counters.
 
-=======================  =======================================================
-``POST /score/{name}``   rows in, class names and probabilities out
-``POST /labels/{name}``  late truth, by id
-``GET /status``          what this replica serves and wants to serve
-``GET /health/live``     the process answers
-``GET /health/ready``    no released use case is without a model
-``GET /metrics``         Prometheus
-``GET /openapi.json``    this table, for machines
-``GET /docs``            the same for people
-=======================  =======================================================
+==================================  =======================================================
+``POST /score/{name}``              rows in, class names and probabilities out
+``POST /labels/{name}``             late truth, by id
+``POST /invocations[/{name}]``      MLflow's scoring protocol
+``POST /v2/models/{name}/infer``    Open Inference Protocol V2; its other paths beside it
+``GET /status``                     what this replica serves and wants to serve
+``GET /health/live``                the process answers
+``GET /health/ready``               no released use case is without a model
+``GET /metrics``                    Prometheus
+``GET /openapi.json``               this table, for machines
+``GET /docs``                       the same for people
+==================================  =======================================================
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Literal, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
 from ml.records.codes import Code
 from ml.serving.capture import CaptureError, Outbox
-from ml.serving.decode import Layout, compile_layout, decode_batch
+from ml.serving.decode import Layout, compile_layout
 from ml.serving.http import ClientGone, Receive, Reply, Scope, Send, read_body, reply_json, reply_problem, send_reply
+from ml.serving.identity import new_id
+from ml.serving.keys import Keys
 from ml.serving.labels import decode_labels
 from ml.serving.metrics import Metrics
-from ml.serving.openapi import describe_api, show_api
+from ml.serving.open_inference import Path
+from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
+from ml.serving.protocol import Question, Request
+from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
 from ml.serving.score import record_refused_request, score_batch
+from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
 THREAD_BYTES = 32 * 1024
 THREAD_ROWS = 200
+#: Threads for large requests, and how many of them may be at work or wait; who comes then is told to come back.
+THREADS = 2
+MAX_ASIDE = 32
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: Reads the body of a request whose head is known.
+ReadBody = Callable[[], Awaitable[bytes]]
 
 log = logging.getLogger(__name__)
 
@@ -50,64 +62,122 @@ class App:
     ----------
     replica
         Name of the replica, also of its outbox.
+    keys
+        Of the clients; None when nobody is asked for one.
     """
 
-    def __init__(self, replica: str, releases: Releases, outbox: Outbox, metrics: Metrics) -> None:
-        self._replica, self._releases, self._outbox, self._metrics = replica, releases, outbox, metrics
+    def __init__(
+        self, replica: str, releases: Releases, outbox: Outbox, metrics: Metrics, keys: Keys | None = None
+    ) -> None:
+        self._keys = keys or Keys(None)
+        self._releases, self._outbox, self._metrics = releases, outbox, metrics
         self._layouts = {name: compile_layout(use_case) for name, use_case in releases.use_cases().items()}
-        self._posts: dict[str, Callable[[Layout, bytes, str], Awaitable[Reply]]] = {
-            "score": self._score,
-            "labels": self._label,
-        }
-        self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
-            "/status": self._status,
-            "/health/live": self._live,
-            "/health/ready": self._ready,
-            "/metrics": self._show_metrics,
-            "/openapi.json": self._openapi,
-            "/docs": self._docs,
-        }
+        self._pages = Pages(replica, releases, outbox, metrics)
+        self._tick = Tick(releases, outbox, metrics)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
+        self._aside = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._short = {path.encode(): route for name in self._layouts for path, route in short_paths(name)}
+
+    @property
+    def short(self) -> Mapping[bytes, Route]:
+        """Routes of small scoring requests, by path."""
+        return self._short
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request_id, started = str(uuid.uuid4()), time.perf_counter()
-        kind, _, name = scope["path"].lstrip("/").partition("/")
+        started, headers = time.perf_counter(), dict(scope["headers"])
+        request = Request(scope["method"], scope["path"], headers, b"", read_request_id(headers) or new_id())
         try:
-            if kind in self._posts and name and "/" not in name:
-                reply = await self._take(kind, name, scope, receive, request_id)
-            else:
-                reply = await self._show(scope)
+            reply = await self.respond(request, lambda: read_body(scope, receive), started)
         except ClientGone:
             return
-        except RequestRefused as refused:
-            reply = reply_problem(refused, request_id)
-        except Exception:
-            reply = reply_problem(_own_fault(request_id), request_id)
-        self._metrics.count_reply(self._known(name), reply.status, time.perf_counter() - started)
-        await send_reply(send, reply)
+        await send_reply(send, reply, request.identity)
 
-    async def _show(self, scope: Scope) -> Reply:
-        page = self._pages.get(scope["path"])
-        if page is None:
-            raise RequestRefused(Code.MALFORMED, f"no such path: {scope['path'][:100]}", status=404)
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise RequestRefused(Code.MALFORMED, f"{scope['path']} is read with GET", status=405, allow="GET, HEAD")
-        return await page()
+    def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
+        """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
 
-    async def _take(self, kind: str, name: str, scope: Scope, receive: Receive, request_id: str) -> Reply:
-        """Answer a request with a body; one to be scored that is refused as a whole is recorded all the same."""
-        if scope["method"] != "POST":
-            raise RequestRefused(Code.MALFORMED, f"/{kind}/{name[:100]} is written with POST", status=405, allow="POST")
-        body = b""
+        Whatever is not right with it goes the long way, where it is refused and recorded.
+        """
+        layout = self._layouts[route.name]
         try:
-            body = await read_body(scope, receive)
-            return await self._posts[kind](self._layout(name), body, request_id)
+            self._keys.check(request.headers, route.kind)
+            question = route.protocol.read(request, layout)
+        except Exception:  # it is told there
+            self._respond_later(request, started, done)
+            return
+
+        def settle(reply: Reply | RequestRefused) -> None:
+            if isinstance(reply, RequestRefused):
+                if not reply.recorded:
+                    self._respond_later(request, started, done)
+                    return
+                reply = reply_problem(reply, request.identity, route.protocol.explain(reply))
+            self._metrics.count_reply(route.name, reply.status, time.perf_counter() - started)
+            done(reply)
+
+        if len(question.batch.ids) > THREAD_ROWS:
+            self._respond_later(request, started, done)
+        else:
+            self._tick.ask(Asked(question, layout, request.identity, settle))
+
+    def _respond_later(self, request: Request, started: float, done: Callable[[Reply], None]) -> None:
+        async def read() -> bytes:
+            return request.body
+
+        async def respond() -> None:
+            done(await self.respond(request, read, started))
+
+        task = asyncio.get_running_loop().create_task(respond())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def respond(self, request: Request, read: ReadBody, started: float) -> Reply:
+        """Reply to a request whose body is still to be read.
+
+        Parameters
+        ----------
+        started
+            When its head had come, by ``time.perf_counter``.
+
+        Raises
+        ------
+        ClientGone
+            Nobody waits for a reply any more.
+        """
+        name = ""
+        try:
+            if request.path not in OPEN_PATHS:
+                self._keys.check(request.headers, scope_of(request.path))
+            route = find_route(request, self._layouts)
+            if route is None:
+                reply = await self._pages.show(request)
+            else:
+                name = self._known(route.name)
+                reply = await self._take(route, request, read)
         except ClientGone:
             raise
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(request_id)
-            if kind == "score":
-                await self._record_refused(name, body, refused, request_id)
+            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            reply = reply_problem(refused, request.identity, protocol_of(request.path).explain(refused))
+        self._metrics.count_reply(name, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def _take(self, route: Route, request: Request, read: ReadBody) -> Reply:
+        """Answer a request with a body; one to be scored that is refused as a whole is recorded all the same."""
+        if request.method != "POST":
+            detail = f"{request.path[:200]} is written with POST"
+            raise RequestRefused(Code.MALFORMED, detail, status=405, allow="POST")
+        try:
+            request = request.with_body(await read())
+            layout = self._layout(route.name)
+            return await (self._score if route.kind == "score" else self._label)(route, layout, request)
+        except ClientGone:
+            raise
+        except Exception as error:
+            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            if route.kind == "score" and not refused.recorded:
+                await self._record_refused(route.name, request, refused)
             raise refused from error
 
     def _layout(self, name: str) -> Layout:
@@ -116,74 +186,82 @@ class App:
             raise RequestRefused(Code.MALFORMED, detail, status=404)
         return self._layouts[name]
 
-    async def _score(self, layout: Layout, body: bytes, request_id: str) -> Reply:
-        name = layout.use_case.name
-        batch = await _run(len(body) > THREAD_BYTES, decode_batch, body, layout)
-        model = self._releases.model(name)
+    async def _score(self, route: Route, layout: Layout, request: Request) -> Reply:
+        question = await self._run(len(request.body) > THREAD_BYTES, route.protocol.read, request, layout)
+        self._check_version(route)
+        if len(question.batch.ids) <= THREAD_ROWS:
+            return await self._ask_together(question, layout, request)
+        model = self._releases.model(route.name)
         if model is None:
-            raise RequestRefused(Code.ARTIFACT_NOT_FOUND, f"no model of {name} is released yet")
-        scored = await _run(len(batch.ids) > THREAD_ROWS, score_batch, batch, model, layout, request_id)
-        await self._capture(name, "request", request_id, scored.records)
-        for code, rows in scored.codes.items():
-            self._metrics.count_rows(name, code, rows)
-        return scored.reply
+            raise no_model(layout)
+        scored = await self._run(True, score_batch, question.batch, model, layout, request.identity, question.render)
+        return await self._wait(lambda done: self._tick.capture(scored, layout, request.identity, done))
 
-    async def _label(self, layout: Layout, body: bytes, request_id: str) -> Reply:
-        labels = await _run(len(body) > THREAD_BYTES, decode_labels, body, layout.use_case)
-        await self._capture(layout.use_case.name, "label", request_id, labels)
-        return reply_json(202, {"accepted": len(labels), "request_id": request_id})
+    def _check_version(self, route: Route) -> None:
+        if route.version:
+            Path(route.name, route.version, "").check(self._releases.model(route.name))
 
-    async def _record_refused(self, name: str, body: bytes, refused: RequestRefused, request_id: str) -> None:
-        if refused.code == Code.CAPTURE_FAILED:
-            return
-        record = record_refused_request(request_id, refused.code, refused.detail, body)
-        await self._capture(self._known(name), "request", request_id, [record])
-        self._metrics.count_rows(self._known(name), int(refused.code))
+    async def _ask_together(self, question: Question, layout: Layout, request: Request) -> Reply:
+        return await self._wait(lambda done: self._tick.ask(Asked(question, layout, request.identity, done)))
 
-    async def _capture(
-        self, name: str, kind: Literal["request", "label"], request_id: str, records: list[bytes]
-    ) -> None:
+    async def _wait(self, start: Callable[[Callable[[Reply | RequestRefused], None]], None]) -> Reply:
+        """Reply that something started here will tell."""
+        told: asyncio.Future[Reply | RequestRefused] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: Reply | RequestRefused) -> None:
+            if not told.done():
+                told.set_result(reply)
+
+        start(settle)
+        reply = await told
+        if isinstance(reply, RequestRefused):
+            raise reply
+        return reply
+
+    async def _label(self, route: Route, layout: Layout, request: Request) -> Reply:
+        labels = await self._run(len(request.body) > THREAD_BYTES, decode_labels, request.body, layout.use_case)
         try:
-            await self._outbox.append(name, kind, request_id, records)
+            await self._outbox.append(layout.use_case.name, "label", request.identity, labels)
         except CaptureError as error:
-            log.error("capture failed: request_id=%s %s", request_id, error)  # noqa: TRY400 - a full disk has no use for tracebacks
-            raise RequestRefused(Code.CAPTURE_FAILED, "the outbox cannot be written; nothing was answered") from error
+            raise self._not_captured(request, error) from error
+        return reply_json(202, {"accepted": len(labels), "request_id": request.identity})
+
+    async def _record_refused(self, name: str, request: Request, refused: RequestRefused) -> None:
+        record = record_refused_request(request.record_id, refused.code, refused.detail, request.body)
+        self._metrics.count_rows(self._known(name), int(refused.code))
+        try:
+            await self._outbox.append(self._known(name), "request", request.identity, [record])
+        except CaptureError as error:
+            raise self._not_captured(request, error) from error
+
+    def _not_captured(self, request: Request, error: CaptureError) -> RequestRefused:
+        log.error("capture failed: request_id=%s %s", request.identity, error)
+        return RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED)
 
     def _known(self, name: str) -> str:
         return name if name in self._layouts else ""
 
-    async def _status(self) -> Reply:
-        use_cases = [status.model_dump(mode="json") for status in self._releases.status()]
-        return reply_json(200, {"replica": self._replica, "pid": os.getpid(), "use_cases": use_cases})
+    async def _run(self, aside: bool, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Result of a function, computed in a thread when that is worth the detour.
 
-    async def _live(self) -> Reply:
-        return reply_json(200, {"live": True})
-
-    async def _ready(self) -> Reply:
-        broken = [s.use_case for s in self._releases.status() if s.state == "degraded" and s.model_version is None]
-        return reply_json(503 if broken else 200, {"ready": not broken, "without_a_model": broken})
-
-    async def _show_metrics(self) -> Reply:
-        versions = {status.use_case: status.model_version or 0 for status in self._releases.status()}
-        backlog = await asyncio.to_thread(self._outbox.count_rows)
-        text = self._metrics.render({"perennial_model_version": versions}, {"perennial_outbox_rows": backlog})
-        return Reply(200, text.encode(), b"text/plain; version=0.0.4; charset=utf-8")
-
-    async def _openapi(self) -> Reply:
-        return reply_json(200, describe_api(self._releases.use_cases()))
-
-    async def _docs(self) -> Reply:
-        return Reply(200, show_api(self._releases.use_cases()).encode(), b"text/html; charset=utf-8")
+        Raises
+        ------
+        RequestRefused
+            Too many wait for a thread (503).
+        """
+        if not aside:
+            return function(*arguments, **options)
+        if self._aside >= MAX_ASIDE:
+            raise RequestRefused(Code.OVERLOADED, f"{MAX_ASIDE} large requests are being worked on already")
+        self._aside += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
+        finally:
+            self._aside -= 1
 
 
 def _own_fault(request_id: str) -> RequestRefused:
     """What the client is told of an exception that is being handled: nothing; the log has all of it."""
     log.exception("request failed: request_id=%s", request_id)
     return RequestRefused(Code.PREPROCESSING_FAILED, "internal error")
-
-
-async def _run(aside: bool, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Result of a function, computed in a thread when that is worth the detour."""
-    if aside:
-        return await asyncio.to_thread(function, *arguments, **options)
-    return function(*arguments, **options)

@@ -1,16 +1,19 @@
 """The outbox, as the replica writes it: what was answered is on disk before the reply leaves.
 
 All requests that arrive in one tick of the event loop share one commit: a commit costs as much for fifty rows as for
-one. Write-ahead logging with ``synchronous=NORMAL`` survives a killed process; after a power cut the last moments may
-be missing.
+one. Write-ahead logging with ``synchronous=NORMAL`` survives a killed process. A power cut takes at most what was
+written since the last :meth:`Outbox.sync`; with durability ``power`` (``synchronous=FULL``) it takes nothing, since
+every commit waits for the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +28,9 @@ _PRUNED_EVERY = 1_000
 PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 0.002
 
+#: Pages of 4 KiB in the log beyond which a commit carries them over itself; :meth:`Outbox.sync` comes long before.
+_CHECKPOINT_PAGES = 16_000
+
 #: Pruning must not walk through the whole backlog.
 _INDEX = "CREATE INDEX IF NOT EXISTS unrouted ON captured (seq) WHERE use_case = ''"
 _INSERT = "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)"
@@ -35,9 +41,18 @@ _PRUNE = (
 
 _Row = tuple[str, str, str, float, bytes]
 
+Kind = Literal["request", "label"]
+Durability = Literal["process", "power"]
+
+_SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
+
 
 class CaptureError(Exception):
-    """What was to be recorded is not on disk; the reply must not leave as an answer."""
+    """What was to be recorded is not on disk; the use case's policy says whether the reply leaves all the same."""
+
+
+#: Told that what was put is on disk (None), or why it is not.
+Done = Callable[[CaptureError | None], None]
 
 
 class Outbox:
@@ -47,6 +62,8 @@ class Outbox:
     ----------
     path
         SQLite file; it and its folder are made when absent.
+    durability
+        What a row that is on disk survives: the death of the process, or a power cut as well.
 
     Raises
     ------
@@ -54,10 +71,11 @@ class Outbox:
         The file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, durability: Durability = "process") -> None:
+        self._path, self._durability = path, durability
         self._pending: list[_Row] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Done] = []
+        self._retrying = False
         self._busy_since: float | None = None
         self._unrouted = 0
         try:
@@ -75,9 +93,7 @@ class Outbox:
         except sqlite3.Error:
             return float("nan")
 
-    async def append(
-        self, use_case: str, kind: Literal["request", "label"], request_id: str, payloads: list[bytes]
-    ) -> None:
+    async def append(self, use_case: str, kind: Kind, request_id: str, payloads: list[bytes]) -> None:
         """Return when the rows are on disk.
 
         Parameters
@@ -92,38 +108,72 @@ class Outbox:
         CaptureError
             They are not on disk.
         """
-        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(fault: CaptureError | None) -> None:
+            if written.done():
+                return
+            if fault is None:
+                written.set_result(None)
+            else:
+                written.set_exception(fault)
+
+        self.put(use_case, kind, request_id, payloads, settle)
+        await written
+
+    def put(self, use_case: str, kind: Kind, request_id: str, payloads: list[bytes], done: Done) -> None:
+        """Have rows written at the end of this tick of the event loop, or by :meth:`flush`, and be told."""
         now = time.time()
         self._pending += [(use_case, kind, request_id, now, payload) for payload in payloads]
-        written: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(written)
+        self._waiting.append(done)
         if len(self._waiting) == 1:
-            loop.call_soon(self._flush, loop)
-        await written
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write everything that waits in one transaction, or try again soon while somebody else is writing."""
+        if self._waiting and not self._retrying:
+            self._flush()
+
+    def sync(self) -> None:
+        """Return when everything that was written so far would survive a power cut; blocks, for a thread.
+
+        The log is also carried over into the file, which no commit does by itself as long as this keeps up: it would
+        make the one request that it meets wait for the disk.
+        """
+        try:
+            handle = os.open(f"{self._path}-wal", os.O_RDONLY)
+        except OSError:
+            return  # nothing is left in the log
+        try:
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        with suppress(sqlite3.Error), closing(self._connect_beside()) as beside:
+            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _connect_beside(self) -> sqlite3.Connection:
+        # Never makes a file: one that was moved away is noticed by the next write.
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
 
     def close(self) -> None:
         """Close the file; nothing is pending once every request has its reply."""
         self._db.close()
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Write everything that waits in one transaction, or try again soon while somebody else is writing."""
+    def _flush(self) -> None:
         fault: CaptureError | None = None
+        self._retrying = False
         try:
             self._write(self._pending)
         except Exception as error:  # whatever it is, those who wait must hear of it
             if _is_busy(error) and self._may_wait():
-                loop.call_later(_RETRY_SECONDS, self._flush, loop)
+                self._retrying = True
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._flush)
                 return
             fault = CaptureError(f"{type(error).__name__}: {error}")
         waiting = self._waiting
         self._pending, self._waiting, self._busy_since = [], [], None
-        for future in waiting:
-            if future.done():
-                continue
-            if fault is None:
-                future.set_result(None)
-            else:
-                future.set_exception(fault)
+        for done in waiting:
+            done(fault)
 
     def _may_wait(self) -> bool:
         now = time.monotonic()
@@ -133,9 +183,11 @@ class Outbox:
     def _open(self) -> None:
         # No waiting inside SQLite: the event loop has others to serve meanwhile.
         self._db = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE_SECONDS)
-        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA, _INDEX):
+        synchronous = f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}"
+        for statement in ("PRAGMA journal_mode = WAL", synchronous, SCHEMA, _INDEX):
             self._db.execute(statement)
         self._db.execute("PRAGMA busy_timeout = 0")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:

@@ -7,8 +7,7 @@ use case; a body that this decoder refuses for any reason is read again, slowly,
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 from ml.records.base import as_utc
 from ml.records.codes import Code
 from ml.serving.body import MAX_ID, NOT_READABLE, check_count, read_json
+from ml.serving.identity import new_id
 from ml.serving.problem import RequestRefused, RowRefusal
-from ml.serving.rows import allowed_categories, bounds, may_be_missing, read_row, short
+from ml.serving.rows import Note, allowed_categories, bounds, may_be_missing, read_noted_row, short
 from ml.use_case import Feature, UseCase
 
 #: Characters of what was refused that are recorded.
@@ -36,17 +36,30 @@ class Layout:
     ----------
     clean
         Decoder that takes clean bodies only; None when the features' names do not allow one.
+    listed, named
+        Types of a clean row in file order and of one by name; None as above.
     numbers, categories
         Positions in file order of the features that enter the graph as numbers and as text.
+    number_names, category_names
+        Their names.
+    answers, labels, place
+        What a model answers with: names of its columns, of its classes, and the column of each class.
     """
 
     use_case: UseCase
     clean: msgspec.json.Decoder[Any] | None
+    listed: Any
+    named: Any
     numbers: tuple[int, ...]
     categories: tuple[int, ...]
+    number_names: tuple[str, ...]
+    category_names: tuple[str, ...]
+    answers: tuple[str, ...]
+    labels: frozenset[str]
+    place: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """Rows of one request.
 
@@ -66,6 +79,8 @@ class Batch:
         What is wrong with each row that is not good, by row number.
     raw
         What came, cut, for each row that is not good.
+    notes
+        What policies made of values of good rows, by row number.
     """
 
     ids: Sequence[str]
@@ -76,18 +91,26 @@ class Batch:
     all_or_nothing: bool
     refusals: dict[int, tuple[RowRefusal, ...]] = field(default_factory=dict)
     raw: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, tuple[Note, ...]] = field(default_factory=dict)
 
     def graph_inputs(self) -> dict[str, NDArray[Any]]:
         """The good rows as the graph takes them; an input without columns is absent."""
-        inputs: dict[str, NDArray[Any]] = {}
-        if self.numbers.shape[1]:
-            inputs["numbers"] = self.numbers.astype(np.float32)
-        if self.categories.shape[1]:
-            inputs["categories"] = self.categories
-        return inputs
+        return graph_inputs(self.numbers, self.categories)
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+def graph_inputs(numbers: NDArray[np.float64], categories: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
+    """Rows as the graph takes them; an input without columns is absent."""
+    inputs: dict[str, NDArray[Any]] = {}
+    if numbers.shape[1]:
+        inputs["numbers"] = numbers.astype(np.float32)
+    if categories.shape[1]:
+        inputs["categories"] = categories
+    return inputs
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch whose rows are not looked at yet: our own JSON, and what other protocols are turned into."""
+
     data: list[Any] | None = None
     rows: list[Any] | None = None
     ids: list[str] | None = None
@@ -98,11 +121,19 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 def compile_layout(use_case: UseCase) -> Layout:
     """Layout of a use case."""
     order = {name: position for position, name in enumerate(use_case.features)}
+    listed, named = _compile_rows(use_case) or (None, None)
     return Layout(
         use_case,
-        clean=_compile_clean(use_case),
+        clean=_compile_clean(listed, named),
+        listed=listed,
+        named=named,
         numbers=tuple(order[name] for name in use_case.numbers),
         categories=tuple(order[name] for name in use_case.categories),
+        number_names=use_case.numbers,
+        category_names=use_case.categories,
+        answers=use_case.answers,
+        labels=frozenset({""} if use_case.regression else use_case.answers),
+        place={name: i for i, name in enumerate(use_case.answers)},
     )
 
 
@@ -149,40 +180,78 @@ def decode_carefully(body: bytes, layout: Layout) -> Batch:
     RequestRefused
         The body as a whole is not understood: 400, 413, 422.
     """
-    content = read_json(body, _Body)
+    return read_carefully(read_json(body, Body), layout)
+
+
+def read_table(content: Body, layout: Layout) -> Batch:
+    """Batch of rows that another protocol brought, each validated.
+
+    Raises
+    ------
+    RequestRefused
+        The batch as a whole is not understood: 400, 413, 422.
+    """
+    rows = _rows_of(content)
+    kind = layout.listed if content.rows is None else layout.named
+    try:
+        clean = [] if kind is None else msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
+    except NOT_READABLE:
+        clean = []
+    if not clean:
+        return read_carefully(content, layout)
+    ids = _ids_of(content, len(rows))
+    event_times, wrong = _event_times_of(content, len(rows))
+    if wrong:
+        return read_carefully(content, layout)
+    numbers, categories = _tables([msgspec.structs.astuple(row) for row in clean], layout)
+    return Batch(ids, event_times, range(len(rows)), numbers, categories, content.all_or_nothing)
+
+
+def read_carefully(content: Body, layout: Layout) -> Batch:
+    """Batch of rows of any content, row by row; what is wrong with a row is kept beside it.
+
+    Raises
+    ------
+    RequestRefused
+        The batch as a whole is not understood: 413, 422.
+    """
     rows = _rows_of(content)
     ids = _ids_of(content, len(rows))
     event_times, wrong = _event_times_of(content, len(rows))
     refusals: dict[int, tuple[RowRefusal, ...]] = {}
     values: dict[int, list[Any]] = {}
+    notes: dict[int, tuple[Note, ...]] = {}
     for number, row in enumerate(rows):
-        found = read_row(row, layout.use_case)
+        found, noted = read_noted_row(row, layout.use_case)
         late = (wrong[number],) if number in wrong else ()
         if isinstance(found, tuple) or late:
             refusals[number] = (found if isinstance(found, tuple) else ()) + late
         else:
             values[number] = found
+            if noted:
+                notes[number] = noted
     numbers, categories = _tables(list(values.values()), layout)
     raw = {number: _cut(rows[number]) for number in refusals}
-    return Batch(ids, event_times, list(values), numbers, categories, content.all_or_nothing, refusals, raw)
+    return Batch(ids, event_times, list(values), numbers, categories, content.all_or_nothing, refusals, raw, notes)
 
 
-def _compile_clean(use_case: UseCase) -> msgspec.json.Decoder[Any] | None:
+def _compile_rows(use_case: UseCase) -> tuple[Any, Any] | None:
     # Names of fields must be Python's, names of features need not: they are given as the names on the wire.
     fields = [(f"f{i}", _type_of(feature, use_case)) for i, feature in enumerate(use_case.features.values())]
     names = {f"f{i}": name for i, name in enumerate(use_case.features)}
     strict: dict[str, Any] = {"forbid_unknown_fields": True, "frozen": True, "gc": False}
     try:
         as_list = msgspec.defstruct("ListRow", fields, array_like=True, **strict)
-        as_object = msgspec.defstruct("ObjectRow", fields, rename=names, **strict)
+        return as_list, msgspec.defstruct("ObjectRow", fields, rename=names, **strict)
     except ValueError:  # a quote or a control character in a feature's name
         return None
-    rows: list[tuple[str, Any, Any]] = [
-        ("data", list[as_list] | None, None),  # type: ignore[valid-type]
-        ("rows", list[as_object] | None, None),  # type: ignore[valid-type]
-    ]
-    body = msgspec.defstruct("CleanBody", rows, bases=(_Body,), forbid_unknown_fields=True)
-    return msgspec.json.Decoder(body)
+
+
+def _compile_clean(listed: Any, named: Any) -> msgspec.json.Decoder[Any] | None:
+    if listed is None:
+        return None
+    rows: list[tuple[str, Any, Any]] = [("data", list[listed] | None, None), ("rows", list[named] | None, None)]
+    return msgspec.json.Decoder(msgspec.defstruct("CleanBody", rows, bases=(Body,), forbid_unknown_fields=True))
 
 
 def _type_of(feature: Feature, use_case: UseCase) -> Any:
@@ -190,7 +259,7 @@ def _type_of(feature: Feature, use_case: UseCase) -> Any:
     kind: Any
     allowed = tuple(text for text in allowed_categories(feature, use_case) if text)
     if feature.type == "boolean":
-        kind = bool | Literal[0, 1]
+        kind = bool | Annotated[float, msgspec.Meta(ge=0, le=1, multiple_of=1)]
     elif feature.type == "number":
         lowest, highest = bounds(feature, use_case)
         kind = Annotated[float, msgspec.Meta(ge=lowest, le=highest)]
@@ -224,7 +293,7 @@ def _rows_of(content: Any) -> list[Any]:
 def _ids_of(content: Any, n: int) -> list[str]:
     ids: list[str] | None = content.ids
     if ids is None:
-        return [str(uuid.uuid4()) for _ in range(n)]
+        return [new_id() for _ in range(n)]
     if len(ids) != n:
         raise RequestRefused(Code.MALFORMED, f"ids has {len(ids)} entries, the batch {n} rows", status=422)
     if len(set(ids)) != n:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,31 +46,55 @@ class Reply:
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """Body of a request.
+    """Body of a request, unpacked.
 
     Raises
     ------
     RequestRefused
-        It is longer than :data:`MAX_BODY` (413), compressed (415) or slower than :data:`BODY_SECONDS` (408).
+        It is longer than :data:`MAX_BODY`, packed or not (413), packed in another way (415) or not as it says (400), or
+        slower than :data:`BODY_SECONDS` (408); or the bodies of all requests are too much (503).
     ClientGone
         The connection ended first.
     """
     headers = dict(scope["headers"])
-    encoding = headers.get(b"content-encoding", b"identity")
-    if encoding != b"identity":
-        detail = f"content-encoding must be identity, got {encoding[:20].decode('latin-1')}"
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in _PACKINGS:
+        allowed = ", ".join(name.decode() for name in _PACKINGS)
+        detail = f"content-encoding must be one of {allowed}; got {encoding[:20].decode('latin-1')}"
         raise RequestRefused(Code.MALFORMED, detail, status=415)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read_parts(receive, declared=int(headers.get(b"content-length", b"0")))
+            body = await _read_parts(receive, declared=int(headers.get(b"content-length", b"0")))
     except TimeoutError as error:
         detail = f"body did not arrive within {BODY_SECONDS:g} s"
         raise RequestRefused(Code.MALFORMED, detail, status=408) from error
     except _TooLarge as error:
         if b"expect" not in headers:  # else the client waits for our word before it sends
             await _throw_away(receive)
-        detail = f"body is too large; allowed: {MAX_BODY} bytes"
-        raise RequestRefused(Code.MALFORMED, detail, status=413) from error
+        raise _too_large() from error
+    return await asyncio.to_thread(_unpack, body, encoding) if encoding != b"identity" else body
+
+
+#: Window bits by which zlib knows a packing; 0 is none.
+_PACKINGS = {b"identity": 0, b"gzip": 31, b"deflate": 15}
+
+
+def _unpack(body: bytes, encoding: bytes) -> bytes:
+    """Content of a packed body; a bomb is not unpacked further than a body may be long."""
+    unpacker = zlib.decompressobj(_PACKINGS[encoding])
+    try:
+        content = unpacker.decompress(body, MAX_BODY + 1)
+    except zlib.error as error:
+        raise RequestRefused(Code.MALFORMED, f"body is not {encoding.decode()}: {error}") from error
+    if len(content) > MAX_BODY:
+        raise _too_large()
+    if not unpacker.eof or unpacker.unused_data:
+        raise RequestRefused(Code.MALFORMED, f"body is not one whole {encoding.decode()}")
+    return content
+
+
+def _too_large() -> RequestRefused:
+    return RequestRefused(Code.MALFORMED, f"body is too large; allowed: {MAX_BODY} bytes", status=413)
 
 
 class _TooLarge(Exception):  # noqa: N818 - found while reading, answered by the caller
@@ -110,22 +135,31 @@ def reply_json(status: int, content: Any) -> Reply:
     return Reply(status, msgspec.json.encode(content))
 
 
-def reply_problem(refused: RequestRefused, request_id: str) -> Reply:
-    """Reply with problem JSON; clients of a service that is not ready are told when to come back."""
+def reply_problem(refused: RequestRefused, request_id: str, more: Mapping[str, Any] | None = None) -> Reply:
+    """Reply with problem JSON; clients of a service that is not ready are told when to come back.
+
+    Parameters
+    ----------
+    more
+        Members that another protocol's clients look for.
+    """
     headers: list[tuple[bytes, bytes]] = []
     if refused.status in {429, 503}:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     if refused.status in {408, 413, 415}:
         headers.append((b"connection", b"close"))  # the rest of the body is not read
+    if refused.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if refused.allow:
         headers.append((b"allow", refused.allow.encode()))
-    content = msgspec.json.encode(refused.as_json(request_id))
+    content = msgspec.json.encode(refused.as_json(request_id) | dict(more or {}))
     return Reply(refused.status, content, b"application/problem+json", tuple(headers))
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
-    """Send a reply."""
+async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
+    """Send a reply, with the id of its request."""
     length = str(len(reply.content)).encode()
     headers = [(b"content-type", reply.media), (b"content-length", length), *reply.headers]
+    headers.append((b"x-request-id", request_id.encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.content})

@@ -15,6 +15,7 @@ class Metrics:
     def __init__(self) -> None:
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
+        self._lost: Counter[str] = Counter()
         self._latency: Counter[float] = Counter()
         self._seconds = 0.0
 
@@ -27,6 +28,14 @@ class Metrics:
     def count_rows(self, use_case: str, code: int, rows: int = 1) -> None:
         """Count rows that ended with a code; 0 is an answer."""
         self._rows[use_case, code] += rows
+
+    def count_lost(self, use_case: str, rows: int) -> None:
+        """Count rows that were answered without a record, as the use case's policy has it."""
+        self._lost[use_case] += rows
+
+    def rows(self, use_case: str) -> dict[int, int]:
+        """Rows of a use case by the code that they ended with."""
+        return {code: count for (name, code), count in self._rows.items() if name == use_case}
 
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.
@@ -44,6 +53,10 @@ class Metrics:
         lines.append("# TYPE perennial_rows_total counter")
         for (use_case, code), count in sorted(self._rows.items()):
             lines.append(f'perennial_rows_total{{use_case="{use_case}",code="{code}"}} {count}')
+        lines.append("# TYPE perennial_capture_lost_rows_total counter")
+        lines += [
+            f'perennial_capture_lost_rows_total{{use_case="{name}"}} {n}' for name, n in sorted(self._lost.items())
+        ]
         lines += self._histogram()
         for name, values in by_use_case.items():
             lines.append(f"# TYPE {name} gauge")

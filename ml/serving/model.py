@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import DataError
 from ml.records.codes import Code
-from ml.records.release import ReleaseManifest
+from ml.records.release import Package, ReleaseManifest
 from ml.registry.golden import ask_graph, check_session, load_session
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
+from ml.serving.reference import Reference, make_reference
 from ml.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Model:
     manifest: ReleaseManifest
     session: onnxruntime.InferenceSession
     regression: bool = False
+    package: Package | None = None
 
     def answer(self, inputs: dict[str, NDArray[Any]]) -> tuple[list[str], NDArray[np.float64]]:
         """Class per row, and probabilities of shape ``(n_rows, n_classes)``; of a regression ``""`` and one number.
@@ -52,6 +56,18 @@ class Model:
         """
         labels, told = ask_graph(self.session, inputs, regression=self.regression)
         return labels.tolist(), np.asarray(told, dtype=np.float64)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """What the training data was like, None when the package does not say."""
+        if self.package is None or not (self.package.reference or self.package.reference_values):
+            return None
+        return make_reference(self.package)
+
+    @cached_property
+    def described(self) -> msgspec.Raw:
+        """The same as :meth:`describe`, encoded once."""
+        return msgspec.Raw(msgspec.json.encode(self.describe()))
 
     def describe(self) -> dict[str, Any]:
         """What an answer says about the model behind it."""
@@ -83,4 +99,4 @@ def load_model(releases: Path, manifest: ReleaseManifest, use_case: UseCase) -> 
         check_session(session, package, use_case)
     except DataError as error:
         raise ReleaseRefused(Code.RELEASE_REFUSED, str(error)) from error
-    return Model(manifest, session, use_case.regression)
+    return Model(manifest, session, use_case.regression, package)

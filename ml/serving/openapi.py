@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 from ml.records.codes import CODES
-from ml.serving.rows import allowed_categories, bounds, may_be_missing
+from ml.serving.rows import may_be_missing, taken_bounds, taken_categories
+from ml.serving.tensors import DATATYPES
 from ml.use_case import Feature, UseCase
 
 _PROBLEM = {
@@ -26,10 +27,19 @@ _PROBLEM = {
 
 def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
     """OpenAPI document of a replica that serves these use cases."""
-    paths: dict[str, Any] = {page: {"get": {"responses": {"200": {"description": "as it says"}}}} for page in _PAGES}
+    told = {"200": {"description": "as it says"}, "503": {"description": "not ready"}}
+    paths: dict[str, Any] = {page: {"get": {"responses": told}} for page in PAGES}
+    paths["/v2/repository/index"] = {"post": {"responses": told}}
     for name, use_case in use_cases.items():
         paths[f"/score/{name}"] = {"post": _operation(use_case.description or name, _score_body(use_case), "200")}
         paths[f"/labels/{name}"] = {"post": _operation(f"late truth for {name}", _label_body(use_case), "202")}
+        paths[f"/invocations/{name}"] = {"post": _operation(f"{name} by MLflow's protocol", _INVOCATION, "200")}
+        paths[f"/v2/models/{name}/infer"] = {"post": _operation(f"{name} by V2", _INFERENCE, "200")}
+        paths |= {
+            f"/v2/models/{name}{verb}": {"get": {"responses": told}} for verb in ("", "/ready", "/config", "/stats")
+        }
+    if len(use_cases) == 1:
+        paths["/invocations"] = paths[f"/invocations/{next(iter(use_cases))}"]
     return {
         "openapi": "3.1.0",
         "info": {"title": "Perennial scoring service", "version": "1"},
@@ -38,7 +48,44 @@ def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
     }
 
 
-_PAGES = ("/status", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs")
+PAGES = (
+    *("/status", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/ping", "/health", "/version"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/stats"),
+)
+
+_INVOCATION = {
+    "type": "object",
+    "properties": {
+        "dataframe_split": {"type": "object"},
+        "dataframe_records": {"type": "array", "items": {"type": "object"}},
+        "instances": {"type": "array"},
+        "inputs": {"type": ["array", "object"]},
+        "params": {"type": "object", "properties": {"predict_method": {"enum": ["predict", "predict_proba"]}}},
+    },
+}
+
+_INFERENCE = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "inputs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+                    "datatype": {"enum": list(DATATYPES)},
+                    "data": {"type": "array"},
+                },
+            },
+        },
+        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+    },
+}
 
 
 def show_api(use_cases: dict[str, UseCase]) -> str:
@@ -126,11 +173,11 @@ def _schema(feature: Feature, use_case: UseCase) -> dict[str, Any]:
     """Schema of a feature's values, as :mod:`ml.serving.rows` takes them."""
     null = may_be_missing(feature, use_case)
     schema: dict[str, Any] = {"type": _KINDS[feature.type] + (["null"] if null else [])}
-    listed: tuple[Any, ...] = allowed_categories(feature, use_case)
+    listed: tuple[Any, ...] = taken_categories(feature, use_case)
     if feature.type == "boolean":
         listed = (False, True, 0, 1)
     if listed:
         schema["enum"] = [*listed, None] if null else list(listed)
     if feature.type == "number":
-        schema["minimum"], schema["maximum"] = bounds(feature, use_case)
+        schema["minimum"], schema["maximum"] = taken_bounds(feature, use_case)
     return schema | ({"description": feature.unit} if feature.unit else {})

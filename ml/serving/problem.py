@@ -56,6 +56,8 @@ class RequestRefused(PerennialError):  # noqa: N818 - a refusal is an answer, no
         One entry for each thing that is wrong, when rows or labels are to blame.
     allow
         Methods that the path takes, when the method is to blame.
+    recorded
+        Its rows are on record already, or nothing can be recorded.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class RequestRefused(PerennialError):  # noqa: N818 - a refusal is an answer, no
         status: int | None = None,
         errors: Sequence[dict[str, Any]] = (),
         allow: str = "",
+        recorded: bool = False,
     ) -> None:
         super().__init__(detail)
         self.code, self.detail, self.errors, self.allow = code, detail, tuple(errors[:MAX_ERRORS]), allow
         self.status = status or CODES[code][1]
+        self.recorded = recorded or code in {Code.CAPTURE_FAILED, Code.OVERLOADED}
 
     def as_json(self, request_id: str) -> dict[str, Any]:
         """Problem document."""
@@ -100,4 +104,4 @@ def refuse_rows(refusals: Refusals, ids: Sequence[str]) -> RequestRefused:
         {"row": row, "id": ids[row]} | refusal.as_json() for row in rows[:MAX_ERRORS] for refusal in refusals[row]
     ]
     detail = f"{len(rows)} of {len(ids)} rows refused; row {rows[0]}: {worst}"
-    return RequestRefused(worst.code, detail, errors=errors)
+    return RequestRefused(worst.code, detail, errors=errors, recorded=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,32 @@ NAMED = 20
 _ABSENT = object()
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the use case's policy made of a value that is not as declared.
+
+    Attributes
+    ----------
+    value
+        What the graph sees.
+    sent
+        What the client sent.
+    """
+
+    code: Code
+    feature: str
+    detail: str
+    value: Any
+    sent: Any
+
+    def as_json(self) -> dict[str, Any]:
+        """Members of the note beside an answer."""
+        return {"code": int(self.code), "feature": self.feature, "detail": self.detail}
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.detail}"
+
+
 def read_row(row: Any, use_case: UseCase) -> list[Any] | tuple[RowRefusal, ...]:
     """Values of one row in the order of the use case's features (None is missing), or all that is wrong with it.
 
@@ -28,19 +55,27 @@ def read_row(row: Any, use_case: UseCase) -> list[Any] | tuple[RowRefusal, ...]:
     row
         A list in file order, or a mapping by name.
     """
+    return read_noted_row(row, use_case)[0]
+
+
+def read_noted_row(row: Any, use_case: UseCase) -> tuple[list[Any] | tuple[RowRefusal, ...], tuple[Note, ...]]:
+    """The same, and what policies made of single values of a row that is taken."""
     given = _given(row, use_case)
     if isinstance(given, RowRefusal):
-        return (given,)
+        return (given,), ()
     found = [
         read_value(value, name, feature, use_case)
         for (name, feature), value in zip(use_case.features.items(), given, strict=True)
     ]
     wrong = _unknown(row, use_case) + [value for value in found if isinstance(value, RowRefusal)]
-    return tuple(wrong[:NAMED]) if wrong else found
+    if wrong:
+        return tuple(wrong[:NAMED]), ()
+    notes = tuple(value for value in found if isinstance(value, Note))
+    return [value.value if isinstance(value, Note) else value for value in found], notes
 
 
 def read_value(value: Any, name: str, feature: Feature, use_case: UseCase) -> Any:
-    """A value that the graph may see (None is missing, booleans are 0.0 and 1.0), or a :class:`RowRefusal`.
+    """A value that the graph may see (None is missing, booleans are 0.0 and 1.0), a :class:`Note` or a refusal.
 
     Missing is null, or the empty text of a category, which is the graph's own sign for it. Not a number is not
     missing: whoever sends it has a fault in a calculation, not a gap in the data.
@@ -64,15 +99,28 @@ def may_be_missing(feature: Feature, use_case: UseCase) -> bool:
 
 
 def bounds(feature: Feature, use_case: UseCase) -> tuple[float, float]:
-    """Lowest and highest number that is scored; what float32 can hold where the use case sets no limit."""
+    """Lowest and highest number that is scored without a word; what float32 can hold where there is no limit."""
     if feature.range is None or use_case.serving.out_of_range == "accept":
         return -LARGEST, LARGEST
     return max(feature.range[0], -LARGEST), min(feature.range[1], LARGEST)
 
 
 def allowed_categories(feature: Feature, use_case: UseCase) -> tuple[str, ...]:
-    """Texts that are scored; empty when every one is."""
-    return feature.values or () if use_case.serving.unknown_category == "refuse" else ()
+    """Texts that are scored without a word; empty when every one is."""
+    return feature.values or () if use_case.serving.unknown_category != "accept" else ()
+
+
+def taken_bounds(feature: Feature, use_case: UseCase) -> tuple[float, float]:
+    """Lowest and highest number that is not refused."""
+    lenient = use_case.serving.out_of_range in {"clip", "flag"}
+    return (-LARGEST, LARGEST) if lenient else bounds(feature, use_case)
+
+
+def taken_categories(feature: Feature, use_case: UseCase) -> tuple[str, ...]:
+    """Texts that are not refused; empty when none is."""
+    imputed = use_case.serving.unknown_category == "impute" and may_be_missing(feature, use_case)
+    lenient = imputed or use_case.serving.unknown_category == "flag"
+    return () if lenient else allowed_categories(feature, use_case)
 
 
 def _given(row: Any, use_case: UseCase) -> list[Any] | RowRefusal:
@@ -100,7 +148,7 @@ def _read_boolean(value: Any, name: str, feature: Feature, use_case: UseCase) ->
     return _wrong_type(value, name, feature, use_case)
 
 
-def _read_number(value: Any, name: str, feature: Feature, use_case: UseCase) -> float | RowRefusal:
+def _read_number(value: Any, name: str, feature: Feature, use_case: UseCase) -> float | Note | RowRefusal:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _wrong_type(value, name, feature, use_case)
     try:
@@ -111,17 +159,32 @@ def _read_number(value: Any, name: str, feature: Feature, use_case: UseCase) -> 
         return _wrong_type(value, name, feature, use_case)
     lowest, highest = bounds(feature, use_case)
     if not lowest <= number <= highest:
-        detail = f"must be from {lowest:g} to {highest:g}, got {short(value)}"
-        return RowRefusal(Code.VALUE_OUT_OF_BOUNDS, detail, name)
+        return _settle_number(number, short(value), name, feature, use_case)
     return number
 
 
-def _read_category(value: Any, name: str, feature: Feature, use_case: UseCase) -> str | RowRefusal:
+def _settle_number(number: float, told: str, name: str, feature: Feature, use_case: UseCase) -> Note | RowRefusal:
+    lowest, highest = bounds(feature, use_case)
+    fact = f"must be from {lowest:g} to {highest:g}, got {told}"
+    policy = use_case.serving.out_of_range if feature.range is not None and abs(number) <= LARGEST else "refuse"
+    if policy == "clip":
+        nearest = lowest if number < lowest else highest
+        return Note(Code.VALUE_OUT_OF_BOUNDS, name, f"clipped to {nearest:g}; {fact}", nearest, number)
+    if policy == "flag":
+        return Note(Code.VALUE_OUT_OF_BOUNDS, name, fact, number, number)
+    return RowRefusal(Code.VALUE_OUT_OF_BOUNDS, fact, name)
+
+
+def _read_category(value: Any, name: str, feature: Feature, use_case: UseCase) -> str | Note | RowRefusal:
     if not isinstance(value, str):
         return _wrong_type(value, name, feature, use_case)
     allowed = allowed_categories(feature, use_case)
     if allowed and value not in allowed:
         detail = f"must be one of {', '.join(allowed)}; got {short(value)}"
+        if use_case.serving.unknown_category == "impute" and may_be_missing(feature, use_case):
+            return Note(Code.UNKNOWN_CATEGORY, name, f"taken as missing; {detail}", None, value)
+        if use_case.serving.unknown_category == "flag":
+            return Note(Code.UNKNOWN_CATEGORY, name, detail, value, value)
         return RowRefusal(Code.UNKNOWN_CATEGORY, detail, name)
     return value
 

@@ -1,53 +1,103 @@
-"""What becomes of a batch: answers by one model, refusals, the reply and the records of both.
+"""What becomes of batches: answers by one model, refusals, the replies and the records of both.
 
-Nothing here waits or writes; large batches are scored in a thread.
+Nothing here waits or writes; large batches are scored in a thread. Small ones that arrive together are asked together.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.records.codes import Code
-from ml.serving.decode import RAW_CHARACTERS, Batch, Layout
-from ml.serving.http import Reply, reply_json, reply_problem
+from ml.serving.decode import RAW_CHARACTERS, Batch, Layout, graph_inputs
+from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
-from ml.serving.problem import Refusals, RowRefusal, refuse_rows
+from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
 
 log = logging.getLogger(__name__)
 
 #: Class, its probability, and the probabilities of all classes; of a regression nothing, nothing, and the number.
 Answer = tuple[str | None, float | None, list[float]]
 
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What each row of a batch got, by row number.
+
+    Attributes
+    ----------
+    failed
+        Rows that the graph, or the model's abstention, left without an answer.
+    beyond
+        Features that lie beyond what training has seen, of rows that are unlike the training data.
+    """
+
+    answers: dict[int, Answer]
+    failed: dict[int, tuple[RowRefusal, ...]]
+    beyond: dict[int, int]
+
+
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
 _ROUNDING = 1e-4
 
 _SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch was refused"),)
 
+_encode = msgspec.json.Encoder().encode
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A batch of which at least one row was answered.
+
+    Attributes
+    ----------
+    answers, refusals
+        By row number; every row is in one of them.
+    beyond
+        As of :class:`Found`; None when it is not looked at.
+    """
+
+    batch: Batch
+    model: Model
+    answers: dict[int, Answer]
+    refusals: Refusals
+    request_id: str
+    beyond: Mapping[int, int] | None = None
+
+    @property
+    def regression(self) -> bool:
+        """Whether an answer is a number."""
+        return self.model.regression
+
+
+#: The reply to an outcome, in the form of one protocol.
+Render = Callable[[Outcome], Reply]
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """A scored batch.
 
     Attributes
     ----------
     reply
-        What the client gets once the records are on disk.
+        What the client gets once the records are on disk: an answer, or the refusal of all rows.
     records
         One per row, in order.
     codes
         Rows by the code that they ended with.
     """
 
-    reply: Reply
+    reply: Reply | RequestRefused
     records: list[bytes]
-    codes: Counter[int]
+    codes: Mapping[int, int]
 
 
 class Record(msgspec.Struct):
@@ -65,72 +115,177 @@ class Record(msgspec.Struct):
     raw: str | None = None
 
 
-def score_batch(batch: Batch, model: Model, layout: Layout, request_id: str) -> Scored:
+def render_rows(outcome: Outcome) -> Reply:
+    """Reply of our own JSON: an entry per row, an answer or an error."""
+    predictions: list[dict[str, Any]] = []
+    for row, row_id in enumerate(outcome.batch.ids):
+        if row in outcome.answers:
+            predictions.append({"id": row_id} | _told(outcome.answers[row]) | _aside(outcome, row))
+        else:
+            predictions.append({"id": row_id, "error": _error(outcome.refusals[row])})
+    content = {"predictions": predictions, "model": outcome.model.described, "request_id": outcome.request_id}
+    return reply_json(207 if outcome.refusals else 200, content)
+
+
+def score_batch(
+    batch: Batch,
+    model: Model,
+    layout: Layout,
+    request_id: str,
+    render: Render = render_rows,
+    *,
+    found: Found | None = None,
+) -> Scored:
     """Reply and records of a batch, all by one model.
 
-    Rows that the graph cannot answer are refused with code 401; a probability that is not a number is not an answer.
+    Rows that the graph cannot answer are refused with code 301 or 401; a probability that is not a number is not an
+    answer.
+
+    Parameters
+    ----------
+    found
+        What :func:`answer_batches` found for this batch; it is asked here when None.
     """
-    answers: dict[int, Answer] = {}
     refusals = dict(batch.refusals)
-    if batch.good and not (refusals and batch.all_or_nothing):
-        answers, failed = _ask(batch, model, layout)
-        refusals |= failed
+    found = found or answer_batches([batch], model, layout)[0]
+    answers = found.answers
+    refusals |= found.failed
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
     outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, _SPARED) | refusals
+    reply: Reply | RequestRefused
     if answers:
-        reply = reply_json(207 if refusals else 200, _content(batch, model, answers, refusals, request_id))
+        looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
+        reply = render(Outcome(batch, model, answers, refusals, request_id, found.beyond if looked else None))
     else:
-        reply = reply_problem(refuse_rows(refusals, batch.ids), request_id)
-    codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
-    return Scored(reply, _records(batch, model, layout, answers, outcome), codes)
+        reply = refuse_rows(refusals, batch.ids)
+    codes: Mapping[int, int] = {0: len(rows)}
+    if outcome:
+        codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
+    return Scored(reply, _records(batch, model, layout, found, outcome), codes)
 
 
-def record_refused_request(request_id: str, code: Code, detail: str, body: bytes) -> bytes:
+def record_refused_request(record_id: str, code: Code, detail: str, body: bytes) -> bytes:
     """Record of a request that was refused as a whole: one row, with the beginning of its body."""
     raw = body[: RAW_CHARACTERS * 4].decode("utf-8", "replace")[:RAW_CHARACTERS]
-    return msgspec.json.encode(Record(request_id, None, None, int(code), detail=detail[:RAW_CHARACTERS], raw=raw))
+    return msgspec.json.encode(Record(record_id, None, None, int(code), detail=detail[:RAW_CHARACTERS], raw=raw))
 
 
-def _ask(batch: Batch, model: Model, layout: Layout) -> tuple[dict[int, Answer], dict[int, tuple[RowRefusal, ...]]]:
-    use_case = layout.use_case
-    names, classes = use_case.answers, {""} if use_case.regression else set(use_case.answers)
+def answer_batches(batches: Sequence[Batch], model: Model, layout: Layout) -> list[Found]:
+    """What the graph says to the good rows of each batch, asked in one go.
+
+    A batch for which nothing can be answered is not asked. Where the graph fails, each batch is asked alone, so that
+    none suffers from another one's rows.
+    """
+    asked = [batch for batch in batches if batch.good and not (batch.refusals and batch.all_or_nothing)]
     try:
-        labels, probabilities = model.answer(batch.graph_inputs())
-        if probabilities.shape != (len(batch.good), len(names)) or not set(labels) <= classes:
-            raise ValueError(f"graph answered {probabilities.shape} probabilities, classes {sorted(set(labels))[:5]}")  # noqa: TRY301 - handled as what the graph raises itself
+        inputs = _join(asked)
+    except Exception as error:  # whatever it is: these rows could not be made into what the graph takes
+        log.exception("preprocessing failed: use_case=%s", layout.use_case.name)
+        refusal = (RowRefusal(Code.PREPROCESSING_FAILED, f"inputs cannot be built: {type(error).__name__}"),)
+        return [_fail(batch, refusal if batch in asked else None) for batch in batches]
+    try:
+        told = _ask(inputs, model, layout, sum(len(batch.good) for batch in asked)) if asked else []
     except Exception as error:  # onnxruntime's own exceptions have no common root
-        log.exception("inference failed: use_case=%s", use_case.name)
-        refusal = RowRefusal(Code.INFERENCE_FAILED, f"the graph failed: {' '.join(str(error).split())[:200]}")
-        return {}, dict.fromkeys(batch.good, (refusal,))
-    sound = (probabilities >= -_ROUNDING) & (probabilities <= 1 + _ROUNDING)  # false where it is not a number
-    if use_case.regression:
+        if len(asked) > 1:
+            return [answer_batches([batch], model, layout)[0] for batch in batches]
+        log.exception("inference failed: use_case=%s", layout.use_case.name)
+        refusal = (refuse_failure(error),)
+        return [_fail(batch, refusal if batch in asked else None) for batch in batches]
+    return _deal(batches, asked, told, _count_beyond(inputs, model, layout) if asked else [], layout)
+
+
+def _fail(batch: Batch, refusal: tuple[RowRefusal, ...] | None) -> Found:
+    return Found({}, dict.fromkeys(batch.good, refusal) if refusal else {}, {})
+
+
+def _count_beyond(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout) -> list[int]:
+    """Features per row beyond what training has seen; 0 where that is too few to matter."""
+    serving = layout.use_case.serving
+    if model.reference is None or serving.out_of_distribution == "ignore":
+        return [0] * len(next(iter(inputs.values())))
+    least = serving.out_of_distribution_share * len(layout.use_case.features)
+    return [count if count >= least else 0 for count in model.reference.count_beyond(inputs)]
+
+
+def refuse_failure(error: Exception) -> RowRefusal:
+    """Refusal of the rows for which the graph failed: 301 where the failing node belongs to the preprocessing."""
+    text = " ".join(str(error).split())[:200]
+    if PREPARING in str(error):
+        return RowRefusal(Code.PREPROCESSING_FAILED, f"the graph's preprocessing failed: {text}")
+    return RowRefusal(Code.INFERENCE_FAILED, f"the graph failed: {text}")
+
+
+#: Nodes of the graph that prepare the features have names that begin so, and onnxruntime names the node that fails.
+PREPARING = "Name:'prepare/"
+
+
+def _join(batches: Sequence[Batch]) -> dict[str, NDArray[Any]]:
+    if not batches:
+        return {}
+    numbers, categories = batches[0].numbers, batches[0].categories
+    if len(batches) > 1:
+        numbers = np.concatenate([batch.numbers for batch in batches])
+        categories = np.concatenate([batch.categories for batch in batches])
+    return graph_inputs(numbers, categories)
+
+
+def _ask(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout, n: int) -> list[Answer | None]:
+    """Answer per row, None where the graph gave none.
+
+    Raises
+    ------
+    Exception
+        What onnxruntime raises, or ValueError when it answers something else.
+    """
+    labels, probabilities = model.answer(inputs)
+    names = layout.answers
+    if probabilities.shape != (n, len(names)) or not layout.labels.issuperset(labels):
+        raise ValueError(f"graph answered {probabilities.shape} probabilities, classes {sorted(set(labels))[:5]}")
+    if layout.use_case.regression:
         sound = np.isfinite(probabilities)
-    answers: dict[int, Answer] = {}
-    failed: dict[int, tuple[RowRefusal, ...]] = {}
-    place = {name: i for i, name in enumerate(names)}
-    for row, label, found, usable in zip(
-        batch.good, labels, probabilities.tolist(), np.all(sound, axis=1).tolist(), strict=True
-    ):
-        if usable:
-            answers[row] = (None, None, found) if use_case.regression else (label, found[place[label]], found)
-        else:
-            what = "number" if use_case.regression else "probabilities"
-            failed[row] = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
-    return answers, failed
+    else:
+        sound = (probabilities >= -_ROUNDING) & (probabilities <= 1 + _ROUNDING)  # false where it is not a number
+    values = probabilities.tolist()
+    usable = [True] * n if sound.all() else np.all(sound, axis=1).tolist()
+    if layout.use_case.regression:
+        return [(None, None, found) if good else None for found, good in zip(values, usable, strict=True)]
+    place = layout.place
+    return [
+        (label, found[place[label]], found) if good else None
+        for label, found, good in zip(labels, values, usable, strict=True)
+    ]
 
 
-def _content(
-    batch: Batch, model: Model, answers: dict[int, Answer], refusals: Refusals, request_id: str
-) -> dict[str, Any]:
-    predictions: list[dict[str, Any]] = []
-    for row, row_id in enumerate(batch.ids):
-        if row in answers:
-            predictions.append({"id": row_id} | _told(answers[row]))
-        else:
-            predictions.append({"id": row_id, "error": _error(refusals[row])})
-    return {"predictions": predictions, "model": model.describe(), "request_id": request_id}
+def _deal(
+    batches: Sequence[Batch], asked: Sequence[Batch], told: list[Answer | None], beyond: list[int], layout: Layout
+) -> list[Found]:
+    """Answers of all rows, back to the batches that they came from."""
+    what = "number" if layout.use_case.regression else "probabilities"
+    refusal = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
+    abstains, width = layout.use_case.serving.out_of_distribution == "abstain", len(layout.use_case.features)
+    dealt, results, remaining = [], zip(told, beyond, strict=True), iter(asked)
+    following = next(remaining, None)
+    for batch in batches:
+        found = Found({}, {}, {})
+        if batch is following:
+            for row, (answer, count) in zip(batch.good, results, strict=False):
+                if count:
+                    found.beyond[row] = count
+                if answer is None:
+                    found.failed[row] = refusal
+                elif count and abstains:
+                    found.failed[row] = (RowRefusal(Code.OUT_OF_DISTRIBUTION, _say_beyond(count, width)),)
+                else:
+                    found.answers[row] = answer
+            following = next(remaining, None)
+        dealt.append(found)
+    return dealt
+
+
+def _say_beyond(count: int, width: int) -> str:
+    return f"{count} of {width} features lie beyond what training has seen"
 
 
 def _told(answer: Answer) -> dict[str, Any]:
@@ -140,32 +295,49 @@ def _told(answer: Answer) -> dict[str, Any]:
     return {"class": label, "probability": probability, "probabilities": all_of_them}
 
 
+def _aside(outcome: Outcome, row: int) -> dict[str, Any]:
+    """What is told beside an answer."""
+    aside: dict[str, Any] = {} if outcome.beyond is None else {"out_of_distribution": row in outcome.beyond}
+    notes = outcome.batch.notes.get(row)
+    return aside | ({"notes": [note.as_json() for note in notes]} if notes else {})
+
+
 def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:
     first, *others = [refusal.as_json() for refusal in refusals]
     return first | ({"others": others} if others else {})
 
 
-def _records(batch: Batch, model: Model, layout: Layout, answers: dict[int, Answer], refusals: Refusals) -> list[bytes]:
+def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals: Refusals) -> list[bytes]:
     features = dict(zip(batch.good, _features(batch, layout), strict=True))
-    version, encode = model.manifest.model_version, msgspec.json.Encoder().encode
+    version = model.manifest.model_version
     records = []
     for row, (row_id, event_time) in enumerate(zip(batch.ids, batch.event_times, strict=True)):
         record = Record(row_id, event_time, version, 0, features=features.get(row), raw=batch.raw.get(row))
-        if row in answers:
-            record.predicted, record.probability, record.probabilities = answers[row]
-        else:
+        if row in refusals:
             record.code = int(refusals[row][0].code)
             record.detail = "; ".join(map(str, refusals[row]))[:RAW_CHARACTERS]
-        records.append(encode(record))
+        else:
+            record.predicted, record.probability, record.probabilities = found.answers[row]
+            if row in batch.notes or row in found.beyond:
+                record.detail = _detail(batch, found, row, layout)
+        records.append(_encode(record))
     return records
 
 
+def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str:
+    """What is on record beside an answer: what policies made of its row."""
+    said = [str(note) for note in batch.notes.get(row, ())]
+    if row in found.beyond:
+        said.append(_say_beyond(found.beyond[row], len(layout.use_case.features)))
+    return "; ".join(said)[:RAW_CHARACTERS]
+
+
 def _features(batch: Batch, layout: Layout) -> list[dict[str, Any]]:
-    """Values by name for each good row; what is missing is NaN, which is written as null, or None."""
-    use_case = layout.use_case
-    names = use_case.numbers
-    rows: list[dict[str, Any]] = [dict(zip(names, values, strict=True)) for values in batch.numbers.tolist()]
-    if use_case.categories:
+    """Values by name for each good row, as they were sent; missing is NaN, which is written as null, or None."""
+    rows: list[dict[str, Any]] = [dict(zip(layout.number_names, row, strict=True)) for row in batch.numbers.tolist()]
+    if layout.category_names:
         for row, texts in zip(rows, batch.categories.tolist(), strict=True):
-            row.update((name, text or None) for name, text in zip(use_case.categories, texts, strict=True))
+            row.update((name, text or None) for name, text in zip(layout.category_names, texts, strict=True))
+    for number, values in zip(batch.good, rows, strict=True) if batch.notes else ():
+        values.update((note.feature, note.sent) for note in batch.notes.get(number, ()))
     return rows

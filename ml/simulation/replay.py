@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 import pandas as pd
+from pydantic import SecretStr
 
 from ml.errors import ServiceAway
 from ml.records.codes import Code
@@ -56,10 +57,13 @@ class Client:
         Base address of the scoring service.
     use_case
         Whose rows are sent.
+    key
+        Shown to the service, where it asks for one.
     """
 
-    def __init__(self, url: str, use_case: UseCase) -> None:
-        self._http = httpx.Client(base_url=url, timeout=10.0)
+    def __init__(self, url: str, use_case: UseCase, key: SecretStr | None = None) -> None:
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        self._http = httpx.Client(base_url=url, timeout=10.0, headers=headers)
         self._use_case = use_case
         self.tally = Tally()
 

@@ -168,7 +168,7 @@ def _play_week(stage: Stage, chapter: Chapter, first: ReleaseManifest, say: Prog
         sent += rows
         say("live traffic", 0.5 * sent / max(len(chapter.stream), 1))
 
-    with Client(stage.settings.scoring_url, stage.use_case) as client:
+    with Client(stage.settings.scoring_url, stage.use_case, stage.settings.scoring_key) as client:
         replay(client, chapter.stream, stage.use_case, advance)
         with SteadyTraffic(client, chapter.stream, stage.use_case):
             decision, outcome = _run_pipeline(stage, chapter.window.end, say)

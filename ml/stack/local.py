@@ -18,7 +18,7 @@ from ml.stack.databases import databases, migrate_databases
 from ml.stack.preflight import check_machine
 from ml.stack.processes import end_processes, find_processes, mark_stack, measure_memory
 from ml.stack.readiness import find_unparsed, find_unready
-from ml.stack.services import services
+from ml.stack.services import scoring_names, services
 from ml.stack.supervision import Supervisor
 from ml.use_case import UseCase, load_all
 
@@ -79,6 +79,21 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
     return started
 
 
+def as_running(settings: Settings) -> Settings:
+    """Settings with as many scoring replicas as the stack of this state folder was started with."""
+    path = settings.var / "stack" / "settings.json"
+    if not path.exists():
+        return settings
+    running = json.loads(path.read_text())
+    quorum = running.get("scoring_quorum", "None")
+    return settings.model_copy(
+        update={
+            "scoring_replicas": int(running.get("scoring_replicas", 1)),
+            "scoring_quorum": None if quorum == "None" else int(quorum),
+        }
+    )
+
+
 def stop_stack(settings: Settings) -> int:
     """Stop everything; returns how many processes did not end by themselves."""
     if not settings.var.is_dir():
@@ -90,6 +105,7 @@ def stop_stack(settings: Settings) -> int:
 
 def read_status(settings: Settings) -> tuple[ServiceStatus, ...]:
     """Every service of the stack, whether it runs or not."""
+    settings = as_running(settings)
     states = Supervisor(settings).states()
     unready = find_unready(settings, states)
     return tuple(
@@ -153,7 +169,8 @@ def _show_use_cases(settings: Settings, supervisor: Supervisor, use_cases: Mappi
         return
     if shown is not None:
         say("restarting scoring: use case files have changed")
-        supervisor.restart("scoring")
+        for name in scoring_names(settings):
+            supervisor.restart(name)
     write_atomically(path, json.dumps(wanted).encode())
 
 

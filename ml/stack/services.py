@@ -30,6 +30,15 @@ class Service:
     probe: str = ""
 
 
+def scoring_names(settings: Settings) -> tuple[str, ...]:
+    """Names of the scoring replicas' processes, the first of which answers for all."""
+    return ("scoring", *(name for _, name in _others(settings)))
+
+
+def _others(settings: Settings) -> list[tuple[int, str]]:
+    return [(number, f"scoring-{number + 1}") for number in range(1, settings.scoring_replicas)]
+
+
 def services(settings: Settings) -> tuple[Service, ...]:
     """Every process of the stack, in the order in which they start."""
     python = sys.executable
@@ -42,6 +51,7 @@ def services(settings: Settings) -> tuple[Service, ...]:
     return (
         # Alive, not ready: before the first release there is no model, and the stack is up all the same.
         Service("scoring", (python, "-m", "ml.serving"), settings.scoring_url, "/health/live"),
+        *(Service(name, (python, "-m", "ml.serving", "--outbox-id", f"replica-{i}")) for i, name in _others(settings)),
         Service("mlflow", mlflow, settings.mlflow_url, "/health"),
         Service("airflow-api-server", (*airflow, "api-server"), settings.airflow_url, "/api/v2/version"),
         # Without --skip-serve-logs it would serve logs on every address of the machine.

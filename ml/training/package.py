@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -19,6 +20,9 @@ from ml.training.graph import MODEL, PACKAGE, load_graph
 from ml.training.parity import measure_parity, probe_rows, tolerance_of
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
+
+#: Rows at either end of a feature that do not count as what training has seen, and most categories that are listed.
+REFERENCE_TAIL, MOST_VALUES = 0.001, 1_000
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
@@ -91,8 +95,20 @@ def write_package(
         classes=use_case.answers,
         golden_rows=choose_golden_rows(graph, pd.concat([trained, holdout], ignore_index=True), use_case),
         tolerance=tolerance,
+        **_reference(trained, use_case),
         libraries={library: version(library) for library in _LIBRARIES},
     )
     write_atomically(folder / MODEL, content)
     packaged.write(folder / PACKAGE)
     return packaged, parity
+
+
+def _reference(trained: pd.DataFrame, use_case: UseCase) -> dict[str, Any]:
+    """What the training rows were like, for replicas to tell rows that are unlike them."""
+    numbers = [name for name in use_case.numbers if use_case.features[name].type == "number"]
+    ranges = trained[numbers].astype(float).quantile([REFERENCE_TAIL, 1 - REFERENCE_TAIL], interpolation="nearest")
+    values = {name: sorted(trained[name].dropna().astype(str).unique()) for name in use_case.categories}
+    return {
+        "reference": {name: tuple(ranges[name]) for name in numbers if ranges[name].notna().all()},
+        "reference_values": {name: tuple(seen) for name, seen in values.items() if len(seen) <= MOST_VALUES},
+    }

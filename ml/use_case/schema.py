@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
+from ml.use_case.serving_options import Serving
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
 
@@ -282,14 +283,6 @@ class Retraining(_Section):
     breaker: int = Field(default=4, ge=1, description="so many rejections in a row end automatic retraining")
     mode: Literal["automatic", "review"] = "automatic"
     reviewers: tuple[str, ...] = Field(default=(), description="who may move the alias champion by hand")
-
-
-class Serving(_Section):
-    """What the scoring service does with rows that are not as declared."""
-
-    missing: Literal["impute", "refuse"] = Field(default="impute", description="for nullable features")
-    out_of_range: Literal["refuse", "accept"] = "refuse"
-    unknown_category: Literal["refuse", "accept"] = "refuse"
 
 
 class UseCase(_Section):

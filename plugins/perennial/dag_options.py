@@ -81,6 +81,20 @@ def review_params() -> dict[str, Param]:
     return {"as_of": AS_OF}
 
 
+def release_params() -> dict[str, Param]:
+    """Form of the release DAG: a version to go to by hand."""
+    return {
+        "version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Version",
+            description="Makes it champion first, an older one too. Empty: what the alias names is released.",
+        ),
+        "reason": Param("released by hand", type="string", minLength=3, title="Reason", description="For the ledger."),
+    }
+
+
 def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:
     """Keyword arguments of ``DAG`` for one use case and one file; ``dag_id`` is ``{use_case}.{file}``."""
     return {

@@ -10,11 +10,26 @@ from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 CONFIRM_SECONDS = 30.0
 
 
-def stage(name: str) -> str:
-    """Copy the champion's package from the registry into the release folder; returns what was staged as JSON."""
+def stage(name: str, **context: Any) -> str:
+    """Copy the champion's package from the registry into the release folder; returns what was staged as JSON.
+
+    A version that the form names is made champion first, by whoever triggered the run.
+    """
+    from ml.governance.go_back import move_by_hand
     from ml.registry.release import stage as stage_release
 
-    bench = open_workbench(name)
+    bench, params = open_workbench(name), context["params"]
+    if params.get("version") is not None:
+        move_by_hand(
+            bench.use_case,
+            params["version"],
+            key=f"{name}/{context['run_id']}",
+            reason=params["reason"],
+            actor=context["dag_run"].triggering_user_name or "airflow",
+            registry=bench.registry,
+            control=bench.control,
+            now=wall_clock(),
+        )
     staged = stage_release(name, registry=bench.registry, releases=bench.settings.releases, now=wall_clock())
     return staged.model_dump_json()
 
@@ -51,6 +66,7 @@ def switch(name: str, staged: str) -> str:
 def confirm(name: str, staged: str, manifest: str) -> str:
     """The replicas serve what the manifest names, or the release is taken back."""
     from ml.records.release import ReleaseManifest
+    from ml.registry.fleet import fleet_of
     from ml.registry.release import confirm as confirm_release
 
     bench = open_workbench(name)
@@ -59,6 +75,7 @@ def confirm(name: str, staged: str, manifest: str) -> str:
         ReleaseManifest.model_validate_json(manifest),
         releases=bench.settings.releases,
         timeout=CONFIRM_SECONDS,
+        fleet=fleet_of(bench.settings),
     )
     _note(bench, staged, confirmation.reason)
     return "served" if confirmation.confirmed else "roll_back"

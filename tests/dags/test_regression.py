@@ -48,7 +48,7 @@ def test_the_first_model_is_promoted_and_answers_with_numbers(dagbag, bench):
     row = {"Temperature_C": 20.0, "Humidity": 0.4, "Wind_speed_kmph": 5, "Pressure_millibars": None, "Station": "JFK"}
     answer = httpx.post(f"{settings().scoring_url}/score/{NAME}", json={"rows": [row], "ids": ["asked"]}).json()
     (told,) = answer["predictions"]
-    assert told.keys() == {"id", "value"}
+    assert told.keys() == {"id", "value", "out_of_distribution"}
     assert told["value"] == pytest.approx(20, abs=3)
     for label, code in (({"value": 21.5}, 202), ({"class": "warm"}, 422), ({"value": 999}, 422)):
         reply = httpx.post(f"{settings().scoring_url}/labels/{NAME}", json={"labels": [{"id": "asked"} | label]})

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ml.errors import ServiceAway
+from ml.errors import InputError, ServiceAway
+from ml.governance.go_back import go_back
+from ml.records.governance import AliasMove
+from ml.registry.alias import newest_move
 from ml.registry.manifest import PACKAGE, read_manifest
 from ml.registry.memory import MemoryRegistry
 from ml.registry.release import conclude, confirm, release_champion, roll_back, stage, switch, verify
@@ -134,6 +137,59 @@ def test_real_replica_confirms_refuses_and_leaves(current, service, promote, con
     assert url in third.reason
     assert read_manifest(releases, WEATHER.name).sequence == 5
     assert registry.champion(WEATHER.name).version == 1
+
+
+@pytest.mark.slow
+def test_going_back_by_hand(current, service, promote, control):
+    """From 2 to 1 and, since 1 serves now, to 2 again; in seconds, in the ledger as the person's, and answering."""
+    registry, releases, url = MemoryRegistry(), current.releases, current.scoring_url
+    stores = {"registry": registry, "control": control, "releases": releases, "scoring_url": url, "timeout": 20}
+    with pytest.raises(InputError, match="nothing to go back to; where: harbour_weather; got: no release at all"):
+        go_back(WEATHER, None, reason="?", actor="ana", clock=clock, **stores)
+    for weight in (0.001, 0.002):
+        promote(registry, weight=weight)
+        released = release_champion(WEATHER, clock=clock, **stores)
+        own = {"use_case": WEATHER.name, "as_of": clock(), "now": clock()}
+        control.record("release", f"{WEATHER.name}/{weight}", released, actor="release", **own)
+
+    back = go_back(WEATHER, None, reason="complaints", actor="ana", clock=clock, **stores)
+
+    assert (back.outcome, back.wanted_version, back.served_version) == ("confirmed", 1, 1)
+    assert back.seconds < 10
+    assert (ask(url)[0], registry.champion(WEATHER.name).version) == (1, 1)
+    entry = newest_move(control, WEATHER.name)
+    assert (entry.actor, AliasMove.model_validate_json(entry.payload).reason) == ("ana", "complaints")
+    assert go_back(WEATHER, None, reason="mended", actor="ana", clock=clock, **stores).served_version == 2
+    assert ask(url)[0] == 2
+    assert go_back(WEATHER, 2, reason="again", actor="ana", clock=clock, **stores).outcome == "unchanged"
+
+
+@pytest.mark.slow
+def test_who_may_not_decide_moves_nothing_and_who_is_refused_neither(current, service, promote, control):
+    """A stranger, a version that does not exist, and one whose golden rows are another model's: 1 serves on."""
+    registry, url = MemoryRegistry(), current.scoring_url
+    stores = {
+        "registry": registry,
+        "control": control,
+        "releases": current.releases,
+        "scoring_url": url,
+        "timeout": 20,
+        "clock": clock,
+    }
+    promote(registry, weight=0.002, judged=0.5)
+    promote(registry, weight=0.001)
+    release_champion(WEATHER, **stores)
+    retraining = WEATHER.retraining.model_copy(update={"reviewers": ("ana",)})
+    named = WEATHER.model_copy(update={"retraining": retraining})
+
+    with pytest.raises(InputError, match="not a reviewer"):
+        go_back(named, 1, reason="?", actor="bob", **stores)
+    with pytest.raises(InputError, match="9"):
+        go_back(named, 9, reason="?", actor="ana", **stores)
+    refused = go_back(named, 1, reason="?", actor="ana", **stores)
+
+    assert (refused.outcome, refused.served_version, "golden" in refused.reason) == ("rolled_back", 2, True)
+    assert (ask(url)[0], registry.champion(WEATHER.name).version) == (2, 2)
 
 
 @pytest.mark.slow

@@ -206,12 +206,12 @@ class Service:
         """Base address."""
         return self.installation.settings.scoring_url
 
-    def start(self, *options: str) -> None:
-        """Start and return when it answers."""
+    def start(self, *options: str, program: str = "") -> None:
+        """Start and return when it answers; ``program`` is Python that starts it with other limits."""
         environment = self.installation.settings.child_environment()
         log = (self.installation.scratch / "service.log").open("ab")
         with log:
-            command = [sys.executable, "-m", "ml.serving", *options]
+            command = [sys.executable, *(["-c", program] if program else ["-m", "ml.serving"]), *options]
             self.process = subprocess.Popen(command, env=environment, cwd=HOME, stdout=log, stderr=log)
         until = time.monotonic() + 30
         while time.monotonic() < until and self.process.poll() is None:

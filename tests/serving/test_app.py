@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import sqlite3
 import uuid
+import zlib
 
 import httpx
 import pytest
 
 from ml.records.codes import CODES, Code
-from ml.serving import app as application
 from ml.serving import http as limits
+from ml.serving import tick
 from ml.serving.app import App
 from ml.serving.capture import Outbox
 from ml.serving.metrics import Metrics
@@ -220,11 +222,33 @@ def test_body_that_does_not_arrive_is_given_up(installation, monkeypatch):
     assert [record["code"] for record in installation.captured()] == [100]
 
 
-def test_compressed_body_is_refused(ask):
-    """It would have to be unpacked under a limit of its own."""
-    reply = ask("/score/quay", b"\x1f\x8b", headers={"content-encoding": "gzip"})
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "says"),
+    [
+        ("br", b"\x0b", 415, "content-encoding must be one of identity, gzip, deflate; got br"),
+        ("gzip", b"\x1f\x8b", 400, "body is not one whole gzip"),
+        ("gzip", b"{}", 400, "body is not gzip"),
+        ("gzip", gzip.compress(b"{}") + b"more", 400, "body is not one whole gzip"),
+        ("gzip", gzip.compress(b"[" * 50_000_000), 413, "body is too large"),
+        ("deflate", zlib.compress(b"[" * 50_000_000), 413, "body is too large"),
+    ],
+)
+def test_packed_body_that_is_refused(installation, ask, encoding, body, status, says):
+    """Another packing, one that is cut off or followed by something, and bombs; each is on record."""
+    reply = ask("/score/quay", body, headers={"content-encoding": encoding})
 
-    assert "content-encoding must be identity, got gzip" in assert_problem(reply, 415, 100)["detail"]
+    assert says in assert_problem(reply, status, 100)["detail"]
+    assert [record["code"] for record in installation.captured()] == [100]
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_packed_body_is_read(installation, ask, quay, row_of, encoding, pack):
+    """As if it had come unpacked."""
+    installation.release("quay", version=1, weight=0.1)
+
+    body = pack(json.dumps({"rows": [row_of(quay)]}).encode())
+
+    assert ask("/score/quay", body, headers={"content-encoding": encoding}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -294,7 +318,7 @@ def test_what_cannot_be_recorded_is_not_answered(installation, ask, quay, row_of
 def test_fault_of_our_own_is_a_500_and_on_record(installation, ask, quay, row_of, monkeypatch):
     """Code 301; the client learns nothing of our inside, and the request is not lost."""
     installation.release("quay", version=1, weight=0.1)
-    monkeypatch.setattr(application, "score_batch", lambda *_: {}["secret"])
+    monkeypatch.setattr(tick, "score_batch", lambda *_: {}["secret"])
 
     problem = assert_problem(ask("/score/quay", {"rows": [row_of(quay)]}), 500, 301)
 

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from ml.serving.openapi import describe_api, show_api
+from ml.serving.pages import Pages
 from ml.serving.rows import read_row
+from ml.serving.watch import Releases
 
 
 @pytest.fixture
@@ -17,11 +19,14 @@ def row_schema(quay) -> dict:
 
 
 def test_every_route_is_described(installation):
-    """Two routes per use case, and the pages."""
+    """Every page that is served, and per use case our own routes, MLflow's and V2's."""
     paths = set(describe_api(installation.use_cases)["paths"])
 
-    pages = {"/status", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"}
-    assert paths == pages | {f"/{kind}/{name}" for kind in ("score", "labels") for name in installation.use_cases}
+    releases = Releases(installation.settings.releases, installation.use_cases)
+    pages = set(Pages("replica-0", releases, None, None)._pages)
+    routes = {"/score/{}", "/labels/{}", "/invocations/{}", "/v2/models/{}", "/v2/models/{}/infer"}
+    routes |= {"/v2/models/{}/ready", "/v2/models/{}/config", "/v2/models/{}/stats"}
+    assert paths == pages | {route.format(name) for route in routes for name in installation.use_cases}
 
 
 def test_every_field_of_a_row_is_required_and_no_other_is_known(row_schema, quay, row_of):

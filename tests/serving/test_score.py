@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ml.serving.decode import compile_layout, decode_batch
+from ml.serving.http import reply_problem
 from ml.serving.model import Model, load_model
+from ml.serving.problem import RequestRefused
 from ml.serving.score import record_refused_request, score_batch
 
 
@@ -26,7 +28,9 @@ def score(model, quay):
         batch = decode_batch(json.dumps({"rows": rows, "ids": ids} | options).encode(), layout)
         scored = score_batch(batch, model, layout, "r-1")
         records = [json.loads(record) for record in scored.records]
-        return scored.reply.status, json.loads(scored.reply.content), records, dict(scored.codes)
+        refused = isinstance(scored.reply, RequestRefused)
+        reply = reply_problem(scored.reply, "r-1") if refused else scored.reply
+        return reply.status, json.loads(reply.content), records, dict(scored.codes)
 
     return take
 

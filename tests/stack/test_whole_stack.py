@@ -158,6 +158,21 @@ def test_a_person_promotes_an_older_version_and_the_newer_one_again(stack, story
     assert served(stack)["model_version"] == newest
 
 
+def test_a_person_goes_back_in_seconds_and_forward_again(stack, story):
+    """Without Airflow: to what served before, version 1 by the test before, and from there to the newest."""
+    newest = served(stack)["model_version"]
+
+    for version in (1, newest):
+        back = stack.answer("rollback", NAME, "--reason", "to see")
+        assert (back["outcome"], back["served_version"], served(stack)["model_version"]) == (
+            "confirmed",
+            version,
+            version,
+        )
+        assert back["seconds"] < 10
+    assert stack.answer("ledger", "verify")["findings"] == []
+
+
 def test_an_alias_moved_in_mlflow_is_found_and_not_served(stack, story):
     """By anybody: named by the verification, taken back by the release, and told in the mailbox."""
     from mlflow import MlflowClient

@@ -1,0 +1,128 @@
+"""One turn of the event loop: small requests that arrive together are asked together and recorded in one commit.
+
+Nothing waits for company: whoever arrives alone is answered alone. The replies leave when the commit has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ml.records.codes import Code
+from ml.serving.capture import CaptureError, Outbox
+from ml.serving.decode import Layout
+from ml.serving.http import Reply
+from ml.serving.metrics import Metrics
+from ml.serving.model import Model
+from ml.serving.problem import RequestRefused
+from ml.serving.protocol import Question
+from ml.serving.score import Scored, answer_batches, score_batch
+from ml.serving.watch import Releases
+
+log = logging.getLogger(__name__)
+
+#: Rows that are asked in one turn; the rest waits for the next one, so that sockets are read in between.
+ROWS_PER_TURN = 400
+
+Answered = Callable[[Reply | RequestRefused], None]
+
+CAPTURE_FAILED = "the outbox cannot be written; nothing was answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that waits for the end of the turn."""
+
+    question: Question
+    layout: Layout
+    request_id: str
+    done: Answered
+
+
+class Tick:
+    """What is asked in one turn, and how it ends.
+
+    Parameters
+    ----------
+    releases
+        Whose models are asked; each turn has one model per use case.
+    """
+
+    def __init__(self, releases: Releases, outbox: Outbox, metrics: Metrics) -> None:
+        self._releases, self._outbox, self._metrics = releases, outbox, metrics
+        self._asked: list[Asked] = []
+
+    def ask(self, asked: Asked) -> None:
+        """Have a question answered at the end of this turn."""
+        self._asked.append(asked)
+        if len(self._asked) == 1:
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def capture(self, scored: Scored, layout: Layout, request_id: str, done: Answered) -> None:
+        """Record a scored batch, and tell its reply when it is on disk or its use case's policy lets it go."""
+        name = layout.use_case.name
+
+        def settle(fault: CaptureError | None) -> None:
+            if fault is not None:
+                log.error("capture failed: use_case=%s request_id=%s %s", name, request_id, fault)
+                if layout.use_case.serving.when_capture_fails == "refuse":
+                    self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), len(scored.records))
+                    done(RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED))
+                    return
+                self._metrics.count_lost(name, len(scored.records))
+            for code, rows in scored.codes.items():
+                self._metrics.count_rows(name, code, rows)
+            done(scored.reply)
+
+        self._outbox.put(name, "request", request_id, scored.records, settle)
+
+    def _end(self) -> None:
+        asked = self._take()
+        groups: dict[str, list[Asked]] = {}
+        for one in asked:
+            groups.setdefault(one.layout.use_case.name, []).append(one)
+        for name, group in groups.items():
+            model = self._releases.model(name)
+            try:
+                self._score(group, model)
+            except Exception as error:  # of our own; nobody may wait for ever
+                log.exception("scoring failed: use_case=%s", name)
+                for one in group:
+                    one.done(_fault(error))
+        self._outbox.flush()
+
+    def _take(self) -> list[Asked]:
+        rows, taken = 0, 0
+        for one in self._asked:
+            taken += 1
+            rows += len(one.question.batch.ids)
+            if rows >= ROWS_PER_TURN:
+                break
+        asked, self._asked = self._asked[:taken], self._asked[taken:]
+        if self._asked:
+            asyncio.get_running_loop().call_soon(self._end)
+        return asked
+
+    def _score(self, group: list[Asked], model: Model | None) -> None:
+        if model is None:
+            for one in group:
+                one.done(no_model(one.layout))
+            return
+        found = answer_batches([one.question.batch for one in group], model, group[0].layout)
+        scored = [
+            score_batch(one.question.batch, model, one.layout, one.request_id, one.question.render, found=answers)
+            for one, answers in zip(group, found, strict=True)
+        ]
+        for one, batch in zip(group, scored, strict=True):
+            self.capture(batch, one.layout, one.request_id, one.done)
+
+
+def no_model(layout: Layout) -> RequestRefused:
+    """Refusal of a request before the first release."""
+    return RequestRefused(Code.ARTIFACT_NOT_FOUND, f"no model of {layout.use_case.name} is released yet")
+
+
+def _fault(_: Exception) -> RequestRefused:
+    return RequestRefused(Code.PREPROCESSING_FAILED, "internal error")
