@@ -133,3 +133,13 @@ def test_every_shipped_alert_rule_and_kind_is_in_its_document():
     assert len(names) > 20
     assert len(kinds) == 13
     assert [name for name in (*names, *kinds) if f"`{name}`" not in document] == []
+
+
+def test_every_built_in_estimator_is_documented():
+    """By its short name, in the table of its task."""
+    from ml.training.candidates import CLASSIFIERS, REGRESSORS
+
+    table = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Estimators")[1]
+    for task, known in (("classes", CLASSIFIERS), ("numbers", REGRESSORS)):
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| {task} |")]
+        assert {name.strip("` ") for name in row.split("|")[2].split(",")} == set(known)
