@@ -32,6 +32,7 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin perennial \
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/perennial
 COPY use_cases use_cases
+COPY alerts.yaml alerts.yaml
 COPY data data
 COPY dags dags
 COPY plugins plugins

@@ -6,76 +6,65 @@ import argparse
 import dataclasses
 import sys
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
-from benchmarks.gate import GateBench, draw_gate, measure_gate
-from benchmarks.ledger import LedgerBench, draw_ledger, measure_ledger
+from benchmarks.gate import draw_gate, measure_gate
+from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.scoring import compare_scoring
-from benchmarks.table import Comparison, Detection, draw, draw_detection
+from benchmarks.table import draw, draw_detection
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
 COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
-PARTS = (*COMPARED, "detection", "poison", "gate", "ledger")
+
+
+class Part(NamedTuple):
+    """One part that is no comparison with peers: how it is measured, drawn for people and told to machines."""
+
+    measure: Callable[[Path, Callable[[str], None]], Any]
+    draw: Callable[[Any], Iterable[Any]]
+    tell: Callable[[Any], object] = dataclasses.asdict
+
+
+def _tell_poison(found: tuple[Clean, tuple[Poisoned, ...]]) -> object:
+    return {"clean": vars(found[0]), "attacks": [vars(row) for row in found[1]]}
+
+
+MEASURED = {
+    "detection": Part(compare_detection, draw_detection),
+    "poison": Part(lambda _, say: measure_poison(say), lambda found: draw_poison(*found), _tell_poison),
+    "gate": Part(lambda _, say: measure_gate(say), draw_gate),
+    "ledger": Part(measure_ledger, draw_ledger),
+    "alerts": Part(measure_alerts, draw_alerts),
+}
+PARTS = (*COMPARED, *MEASURED)
 
 
 def main(arguments: list[str]) -> None:
     """Run and print the parts that are asked for."""
     asked = parse(arguments)
     settings().quieten_this_process()
-    detection: Detection | None = None
-    poison: tuple[Clean, tuple[Poisoned, ...]] | None = None
-    gate: GateBench | None = None
-    ledger: LedgerBench | None = None
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
-        if "detection" in asked.parts:
-            detection = compare_detection(Path(folder), say)
-        if "poison" in asked.parts:
-            poison = measure_poison(say)
-        if "gate" in asked.parts:
-            gate = measure_gate(say)
-        if "ledger" in asked.parts:
-            ledger = measure_ledger(Path(folder), say)
-    if detection and asked.plot:
-        stderr.print(f"drawn: {plot_false_alarms(detection, asked.plot)}")
+        found = {name: part.measure(Path(folder), say) for name, part in MEASURED.items() if name in asked.parts}
+    if "detection" in found and asked.plot:
+        stderr.print(f"drawn: {plot_false_alarms(found['detection'], asked.plot)}")
     if asked.json:
-        print_json(_as_dictionary(compared, detection, poison, gate, ledger))
+        told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
+        print_json(told | {name: MEASURED[name].tell(one) for name, one in found.items()})
         return
     if compared:
         stdout.print(draw(compared))
-    tables = (
-        *(draw_detection(detection) if detection else ()),
-        *(draw_poison(*poison) if poison else ()),
-        *(draw_gate(gate) if gate else ()),
-        *(draw_ledger(ledger) if ledger else ()),
-    )
-    stdout.print(*tables, sep="\n")
-
-
-def _as_dictionary(
-    compared: list[Comparison],
-    detection: Detection | None,
-    poison: tuple[Clean, tuple[Poisoned, ...]] | None,
-    gate: GateBench | None,
-    ledger: LedgerBench | None,
-) -> dict[str, object]:
-    told: dict[str, object] = {"comparisons": [dataclasses.asdict(row) for row in compared]}
-    if detection:
-        told["detection"] = dataclasses.asdict(detection)
-    if poison:
-        told["poison"] = {"clean": vars(poison[0]), "attacks": [vars(row) for row in poison[1]]}
-    if gate:
-        told["gate"] = dataclasses.asdict(gate)
-    if ledger:
-        told["ledger"] = dataclasses.asdict(ledger)
-    return told
+    stdout.print(*(table for name, one in found.items() for table in MEASURED[name].draw(one)), sep="\n")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from plugins.perennial.dag_options import dag_options, never_at_once, review_par
 TEXT = """Compares every registered version with the champion on the newest labelled rows that neither was trained on.
 
 Runs on Monday mornings, or by hand; it promotes nothing. Numbers are on each version's run in MLflow, table and plot on
-a run *league*; when a version is better than the champion beyond doubt, the event `challenger_ahead` and a message
+a run *league*; when a version is better than the champion beyond doubt, the event `version_ahead` and a message
 say so."""
 
 

@@ -7,13 +7,14 @@ Behaviour lives in the use case files; what differs from machine to machine live
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ml.errors import InputError
 
@@ -72,6 +73,10 @@ class Settings(BaseSettings):
         Where the services answer; default ``http://{host}:{port}``.
     airflow_user, airflow_password
         Account for Airflow's API; the local stack generates the password once when none is given.
+    alerts
+        File of alert rules; default ``{home}/alerts.yaml``.
+    alert_secrets
+        Addresses with accounts, and keys of signatures, by the names that the rule file uses; a JSON object.
     scoring_replicas, scoring_quorum
         Replicas that share the scoring port, and how many of them must serve a release; all where nothing is said.
     scoring_auth
@@ -108,8 +113,10 @@ class Settings(BaseSettings):
     scoring_key: SecretStr | None = None
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
+    alerts: Path = Field(default_factory=lambda data: data["home"] / "alerts.yaml")
+    alert_secrets: dict[str, SecretStr] = Field(default_factory=dict)
 
-    @field_validator("home", "var", "use_cases", "ledger")
+    @field_validator("home", "var", "use_cases", "ledger", "alerts")
     @classmethod
     def _folders_are_absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
@@ -147,9 +154,28 @@ class Settings(BaseSettings):
         return self.var / "outbox"
 
     @property
+    def telemetry(self) -> Path:
+        """Folder of the replicas' spools of events and rollups, ``{var}/telemetry``."""
+        return self.var / "telemetry"
+
+    @property
     def runs(self) -> Path:
         """Folder of the records that stages hand to each other, ``{var}/runs``."""
         return self.var / "runs"
+
+    def read_alert_secrets(self) -> dict[str, str]:
+        """Secrets of alert channels, in plain text, for who sends; never for a log."""
+        return {name: secret.get_secret_value() for name, secret in self.alert_secrets.items()}
+
+    @property
+    def heartbeat(self) -> Path:
+        """File that each round of alerting leaves behind, ``{var}/alerts/heartbeat.json``."""
+        return self.var / "alerts" / "heartbeat.json"
+
+    @property
+    def mailbox(self) -> Path:
+        """Folder of the messages that stay on this machine, ``{var}/mailbox``."""
+        return self.var / "mailbox"
 
     def child_environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """Environment for a process that we start: ours, these settings, no telemetry, one thread.
@@ -166,8 +192,10 @@ class Settings(BaseSettings):
         own = {
             f"PERENNIAL_{name.upper()}": str(value)
             for name, value in self.model_dump().items()
-            if value is not None and not isinstance(value, SecretStr)
+            if value is not None and not isinstance(value, SecretStr) and name != "alert_secrets"
         }
+        if self.alert_secrets:
+            own["PERENNIAL_ALERT_SECRETS"] = json.dumps(self.read_alert_secrets())
         for name in ("airflow_password", "scoring_key"):
             secret = getattr(self, name)
             if secret is not None:
@@ -206,10 +234,13 @@ def settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:
+        raise InputError("settings are not usable", where="environment", got=f"{error}: no JSON") from error
     except ValidationError as error:
         found = "; ".join(_tell(str(e["loc"][0]) if e["loc"] else "", e["input"], e["msg"]) for e in error.errors())
         raise InputError("settings are not usable", where="environment", got=found) from error
 
 
 def _tell(name: str, value: object, problem: str) -> str:
-    return f"PERENNIAL_{name.upper()}={value!r}: {problem}" if name else problem
+    shown = "not shown" if name in {"alert_secrets", "scoring_key", "airflow_password"} else repr(value)
+    return f"PERENNIAL_{name.upper()}={shown}: {problem}" if name else problem

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: Everything of the state folder that a clean story begins without.
 _STATE = (
     "airflow",
+    "alerts",
     "control.db*",
     "control.ledger",
     "demo",
@@ -27,6 +28,7 @@ _STATE = (
     "releases",
     "runs",
     "stack",
+    "telemetry",
 )
 
 USE_CASE = "harbour_weather"

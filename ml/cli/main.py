@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from ml.cli import (
+    alerts,
     backtest,
     data,
     demo,
     drift,
     evaluate,
+    events,
     history,
     key,
     league,
@@ -55,10 +57,12 @@ for command in (
     promote.promote,
     rollback.rollback,
     history.history,
+    events.events,
     data.lineage,
     league.league,
 ):
     app.command()(command)
+app.add_typer(alerts.app, name="alerts", help="What fires, by which rules, who was told; try rules and channels.")
 app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")

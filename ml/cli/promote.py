@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ml.cli.events import tell
 from ml.cli.options import Json, UseCaseName
 from ml.cli.pipeline import Wait, trigger
 
@@ -56,6 +57,8 @@ def promote(
     control = ControlStore(settings().control_url, settings().ledger)
     key = f"{name}/{now.isoformat()}"
     move_alias(move, key=key, registry=registry, control=control, actor=person, now=now, back=back)
+    told = f"{person} made version {version} champion: {reason}"
+    tell("promoted_by_hand", told, use_case=name, model_version=version)
     decision = trigger(name, "release", {}, wait=wait, as_json=as_json)
     if decision == "rolled_back":
         raise typer.Exit(1)

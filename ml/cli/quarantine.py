@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ml.cli.events import tell
 from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, stdout
 
@@ -69,6 +70,7 @@ def release(
         reason=reason,
         now=datetime.now(UTC),
     )
+    tell("block_released", f"{found.block} was released by {found.actor}: {found.reason}", use_case=name)
     if as_json:
         told: dict[str, Any] = found.model_dump(mode="json", exclude={"format"})
         print_json(told)

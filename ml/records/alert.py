@@ -1,32 +1,163 @@
-"""Alerts: what a person should know and do something about."""
+"""Alerts: what a rule says of a group, from its first sign to its end, and what people are told of it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from ml.records.base import Record, UtcTime
+from ml.records.event import Severity
+
+AlertPhase = Literal["inactive", "pending", "firing", "acknowledged", "resolved"]
 
 
-class Alert(Record):
-    """A message to the people who own a use case.
+class AlertState(Record):
+    """Where an alert stands.
+
+    Attributes
+    ----------
+    rule, group
+        Whose: the rule, and the values of what it groups by, in its order.
+    phase
+        ``inactive`` and ``resolved`` are quiet; ``pending`` waits for the rule's patience; ``acknowledged`` is
+        ``firing`` that a person has seen.
+    since
+        When it came into this phase.
+    episode
+        How often it has fired.
+    recent
+        Whether the condition held in the last looks, newest last, as far as the rule's persistence needs them.
+    clear_since
+        When the condition was first seen clear while firing; None while it holds.
+    fired_at
+        When the running or last episode began.
+    told_at
+        When people were last told that it fires; None before the first time.
+    told
+        Whether people were told of this episode; a silence or a cool-down may keep it from them.
+    escalated
+        Whether this episode was escalated.
+    value, detail
+        The newest observation.
+    """
+
+    rule: str
+    group: tuple[str, ...] = ()
+    phase: AlertPhase = "inactive"
+    since: UtcTime
+    episode: int = 0
+    recent: tuple[bool, ...] = ()
+    clear_since: UtcTime | None = None
+    fired_at: UtcTime | None = None
+    told_at: UtcTime | None = None
+    told: bool = False
+    escalated: bool = False
+    acknowledged_by: str = ""
+    value: float | None = None
+    detail: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it fires, acknowledged or not."""
+        return self.phase in {"firing", "acknowledged"}
+
+
+class Transition(Record):
+    """One step of an alert, as its history keeps it.
+
+    Attributes
+    ----------
+    step
+        What happened: ``pending``, ``dismissed`` (it was pending and went away), ``fired``, ``told`` (after a silence
+        or cool-down), ``escalated``, ``acknowledged``, ``resolved``.
+    actor
+        Who did it; empty for the rule itself.
+    """
+
+    time: UtcTime
+    rule: str
+    group: tuple[str, ...]
+    episode: int
+    step: Literal["pending", "dismissed", "fired", "told", "escalated", "acknowledged", "resolved"]
+    value: float | None = None
+    detail: str = ""
+    actor: str = ""
+
+
+class Notice(Record):
+    """A message to people about an alert.
 
     Attributes
     ----------
     key
-        Identity; the same key again is the same alert, whatever it says.
+        Identity; the same key again is the same notice, whatever it says.
     use_case
         Whose; None when it concerns the installation.
-    time
-        When it became known.
+    kind
+        ``fired``, ``escalated``, ``resolved``, or ``test``.
     subject
         One line.
     text
-        What happened, and what to do about it.
+        What happened, the evidence, and what to do about it.
+    link
+        Address that leads to more; empty for none.
+    actions
+        Channels and groups that it goes to.
+    """
+
+    format: int = 2
+    key: str
+    rule: str = ""
+    group: tuple[str, ...] = ()
+    use_case: str | None
+    kind: Literal["fired", "escalated", "resolved", "test"] = "fired"
+    time: UtcTime
+    severity: Severity
+    subject: str
+    text: str
+    link: str = ""
+    actions: tuple[str, ...] = Field(default=())
+
+
+class Delivery(Record):
+    """One try to deliver a notice.
+
+    Attributes
+    ----------
+    key, action
+        Of the notice, and of its way: a channel or a group.
+    outcome
+        ``delivered``, ``failed`` (it will be tried again, or by the next channel), ``given_up`` (no channel was left).
     """
 
     key: str
-    use_case: str | None
+    action: str
+    channel: str
+    attempt: int
     time: UtcTime
-    severity: Literal["info", "warning", "error"]
-    subject: str
-    text: str
+    seconds: float
+    outcome: Literal["delivered", "failed", "given_up"]
+    detail: str = ""
+
+
+class Silence(Record):
+    """Nobody is told of a rule's alerts for a time, on a person's word."""
+
+    rule: str
+    group: tuple[str, ...] | None = None
+    begin: UtcTime
+    end: UtcTime
+    actor: str
+    reason: str
+
+
+class Mark(Record):
+    """What a person thinks of one episode of an alert; the newest counts."""
+
+    rule: str
+    group: tuple[str, ...]
+    episode: int
+    verdict: Literal["useful", "noise"]
+    time: UtcTime
+    actor: str

@@ -40,3 +40,19 @@ CODES: dict[Code, tuple[str, int]] = {
     Code.CAPTURE_FAILED: ("the answer could not be recorded", 503),
     Code.RELEASE_REFUSED: ("the release was refused", 503),
 }
+
+
+def code_name(code: int) -> str:
+    """Name of a code's events.
+
+    Raises
+    ------
+    ValueError
+        There is no such code.
+
+    Examples
+    --------
+    >>> code_name(401)
+    'inference_failed'
+    """
+    return Code(code).name.lower()

@@ -20,10 +20,12 @@ from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
 from ml.serving.capture import Durability, Outbox
 from ml.serving.connection import connections_of, sweep
+from ml.serving.dead_man import STALE_SECONDS, DeadMan
 from ml.serving.heartbeat import beat
 from ml.serving.http import Receive, Scope, Send
 from ml.serving.keys import Keys, needs_keys
 from ml.serving.metrics import Metrics
+from ml.serving.telemetry import TelemetryWriter
 from ml.serving.watch import Releases
 from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
@@ -41,20 +43,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--outbox-id", default="replica-0", type=_outbox_id, help="name of this replica and of its outbox"
     )
+    parser.add_argument(
+        "--stale-after",
+        default=STALE_SECONDS,
+        type=float,
+        metavar="SECONDS",
+        help="age of the last round of alerting from which on somebody else looks; default %(default)g",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Told to stop, the server ends in order and then asks to be ended once more: there is nothing left to end.
     signal.signal(signal.SIGTERM, _ignore)
     signal.signal(signal.SIGINT, _ignore)
     try:
-        run(settings(), options.host, options.port, options.outbox_id)
+        run(settings(), options.host, options.port, options.outbox_id, stale_after=options.stale_after)
     except PerennialError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def run(current: Settings, host: str | None, port: int | None, replica: str) -> None:
+def run(
+    current: Settings, host: str | None, port: int | None, replica: str, *, stale_after: float = STALE_SECONDS
+) -> None:
     """Serve every use case of the settings' folder until SIGTERM, then finish what is in flight.
 
     Raises
@@ -69,8 +80,18 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     tls = _tls(current)
     bound = _bind(host or current.host, port or current.scoring_port, shared=current.scoring_replicas > 1)
     outbox = Outbox(current.outbox / f"{replica}.sqlite", _durability(releases.use_cases()))
-    app = App(replica, releases, outbox, Metrics(), keys)
+    metrics = Metrics()
+    app = App(replica, releases, outbox, metrics, keys)
+    told = TelemetryWriter(
+        replica,
+        metrics,
+        outbox=current.outbox / f"{replica}.sqlite",
+        spool=current.telemetry / f"{replica}.sqlite",
+    )
+    dead_man = DeadMan(current.heartbeat, stale_seconds=stale_after)
     serving = _Serving(app, releases, outbox, beat(current.outbox, replica, releases))
+    told.start()
+    dead_man.start()
     config = uvicorn.Config(
         serving,
         loop="uvloop",
@@ -89,6 +110,8 @@ def run(current: Settings, host: str | None, port: int | None, replica: str) -> 
     try:
         server.run(sockets=[bound])
     finally:
+        dead_man.stop()
+        told.stop()
         outbox.close()
 
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 #: Upper bounds of the latency histogram, seconds.
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
+class Totals(NamedTuple):
+    """Everything counted so far: replies and rows by use case, seconds by bucket of the histogram."""
+
+    replies: dict[tuple[str, int], int]
+    rows: dict[tuple[str, int], int]
+    buckets: tuple[int, ...]
+    seconds: float
+
+
 class Metrics:
     """What a replica has done since it started."""
 
+    bounds = BOUNDS
+
     def __init__(self) -> None:
+        self.telemetry_lost = 0
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[str] = Counter()
@@ -37,6 +50,11 @@ class Metrics:
         """Rows of a use case by the code that they ended with."""
         return {code: count for (name, code), count in self._rows.items() if name == use_case}
 
+    def totals(self) -> Totals:
+        """Counts of this moment; may be asked for in another thread."""
+        buckets = tuple(self._latency[bound] for bound in (*BOUNDS, float("inf")))
+        return Totals(dict(self._replies), dict(self._rows), buckets, self._seconds)
+
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.
 
@@ -58,6 +76,10 @@ class Metrics:
             f'perennial_capture_lost_rows_total{{use_case="{name}"}} {n}' for name, n in sorted(self._lost.items())
         ]
         lines += self._histogram()
+        lines += [
+            "# TYPE perennial_telemetry_lost_total counter",
+            f"perennial_telemetry_lost_total {self.telemetry_lost}",
+        ]
         for name, values in by_use_case.items():
             lines.append(f"# TYPE {name} gauge")
             lines += [f'{name}{{use_case="{use_case}"}} {_number(value)}' for use_case, value in values.items()]

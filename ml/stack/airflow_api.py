@@ -33,8 +33,13 @@ class AirflowApi:
         self._account = {"username": user, "password": password}
         self._token = ""
 
-    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any], *, run_id: str = "") -> str:
         """Identity of the run that this call started.
+
+        Parameters
+        ----------
+        run_id
+            Identity that the run is to have: asked twice, it is one run. Empty for a new one.
 
         Raises
         ------
@@ -44,12 +49,16 @@ class AirflowApi:
             Airflow does not answer.
         """
         given = {key: value for key, value in conf.items() if value is not None}
-        run_id = f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(3)}"
+        given_id, run_id = run_id, run_id or f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(3)}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": given}
         for attempt in range(_TRIES):
             try:
                 self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
                 break
+            except InputError as error:
+                if not given_id or not error.got.startswith(f"HTTP {httpx.codes.CONFLICT}"):
+                    raise
+                break  # this run is there already
             except ServiceAway:  # SQLite is busy for a moment while Airflow starts; the id makes asking again safe
                 if attempt == _TRIES - 1:
                     raise

@@ -23,6 +23,8 @@ from ml.stack.supervision import Supervisor
 from ml.use_case import UseCase, load_all
 
 DAG_FILES = ("monitor", "retrain", "release", "prove_gate", "review_models")
+#: DAGs of the installation, not of a use case.
+INSTALLATION_DAGS = ("perennial.alerting",)
 
 #: Told what is being done.
 Say = Callable[[str], None]
@@ -63,7 +65,7 @@ def start_stack(settings: Settings, say: Say, *, timeout: float = 180.0) -> bool
         A use case file has problems.
     """
     use_cases = load_all(settings.use_cases)
-    expected = {f"{name}.{file}" for name in use_cases for file in DAG_FILES}
+    expected = {*INSTALLATION_DAGS, *(f"{name}.{file}" for name in use_cases for file in DAG_FILES)}
     supervisor = Supervisor(settings)
     started = not supervisor.is_running()
     if started:

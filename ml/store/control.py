@@ -1,4 +1,4 @@
-"""The control database: decisions that are written once, each with its entry in the ledger; leases, events."""
+"""The control database: decisions that are written once, each with its entry in the ledger; leases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
-    Integer,
     MetaData,
     Row,
     String,
@@ -30,7 +29,6 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ml.errors import InputError, ServiceAway
 from ml.records.base import Record
-from ml.records.event import Event
 from ml.store.database import UtcMoment, ledger_folder, open_engine
 from ml.store.ledger import BrokenLedgerError, Entry, Ledger, ledger_table
 from ml.store.ledger_key import LedgerFolder
@@ -56,16 +54,6 @@ _LEASES = Table(
     Column("name", String(200), primary_key=True),
     Column("holder", String(500), nullable=False),
     Column("expires_at", UtcMoment, nullable=False),
-)
-
-_EVENTS = Table(
-    "events",
-    _METADATA,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("time", UtcMoment, nullable=False),
-    Column("use_case", String(63)),
-    Column("payload", Text, nullable=False),
-    Index("events_by_time", "time"),
 )
 
 _LEDGER = ledger_table(_METADATA)
@@ -255,24 +243,6 @@ class ControlStore:
         """Give a lease back; nothing happens when somebody else holds it."""
         with self._transaction() as connection:
             connection.execute(delete(_LEASES).where(_LEASES.c.name == name, _LEASES.c.holder == holder))
-
-    def add_event(self, happened: Event) -> None:
-        """Append an event."""
-        row = {"time": happened.time, "use_case": happened.use_case, "payload": happened.model_dump_json()}
-        with self._transaction() as connection:
-            connection.execute(insert(_EVENTS).values(row))
-
-    def events(
-        self, use_case: str | None = None, *, since: datetime | None = None, limit: int = 100
-    ) -> tuple[Event, ...]:
-        """Newest events first; of all use cases when none is named."""
-        query = select(_EVENTS.c.payload).order_by(_EVENTS.c.time.desc(), _EVENTS.c.number.desc()).limit(limit)
-        if use_case is not None:
-            query = query.where(_EVENTS.c.use_case == use_case)
-        if since is not None:
-            query = query.where(_EVENTS.c.time >= since)
-        with self._transaction() as connection:
-            return tuple(Event.model_validate_json(payload) for payload in connection.execute(query).scalars())
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -26,6 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from ml.errors import Problem, UseCaseError
+from ml.training.boosters import lightgbm_classifier, lightgbm_regressor, xgboost_classifier, xgboost_regressor
 from ml.use_case import UseCase
 
 
@@ -62,6 +63,8 @@ CLASSIFIERS: dict[str, BuiltIn] = {
     # Its early stopping would set random rows aside: neighbours in time of the rows that it learns from.
     "hist_gradient_boosting": BuiltIn(HistGradientBoostingClassifier, {"early_stopping": False}),
     "svc": BuiltIn(_calibrated_svc, scaled=True),
+    "lightgbm": BuiltIn(lightgbm_classifier),
+    "xgboost": BuiltIn(xgboost_classifier),
 }
 
 REGRESSORS: dict[str, BuiltIn] = {
@@ -70,6 +73,8 @@ REGRESSORS: dict[str, BuiltIn] = {
     "random_forest": BuiltIn(RandomForestRegressor, {"min_samples_leaf": 5}),
     "gradient_boosting": BuiltIn(GradientBoostingRegressor),
     "hist_gradient_boosting": BuiltIn(HistGradientBoostingRegressor, {"early_stopping": False}),
+    "lightgbm": BuiltIn(lightgbm_regressor),
+    "xgboost": BuiltIn(xgboost_regressor),
 }
 
 
@@ -102,6 +107,9 @@ def build_candidate(use_case: UseCase, name: str) -> Pipeline:
     known = built_in(use_case).get(candidate.estimator) or BuiltIn(_import(use_case, name), scaled=True)
     try:
         estimator = known.make(**{**known.defaults, **candidate.parameters})
+    except ImportError as error:
+        missing = f"{candidate.estimator} needs a library that is not installed: {error}"
+        raise _problem(use_case, name, ".estimator", missing) from error
     except (TypeError, ValueError) as error:
         raise _problem(use_case, name, ".parameters", str(error)) from error
     if use_case.regression and not is_regressor(estimator):

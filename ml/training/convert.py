@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ml.errors import DataError
+from ml.training.boosters import is_lightgbm, register_converter_of, with_lightgbm_thresholds
 from ml.use_case import UseCase
 
 #: Fixed, so that the same model gives the same bytes with a newer converter that knows newer operators.
@@ -55,6 +56,7 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
         ("categories", StringTensorType([None, len(use_case.categories)])),
     ]
     regression = use_case.regression
+    register_converter_of(exact[-1])
     with warnings.catch_warnings():
         # The converter reads attributes that scikit-learn 1.9 deprecates, and writes a boolean where protobuf 6
         # already wants an integer.
@@ -87,12 +89,14 @@ def floor_to_float32(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _round_thresholds(model: Any) -> Any:
-    """A histogram boosting model with float32 thresholds; the converter does it itself for the other trees."""
+    """A model of boosted trees with float32 thresholds; the converter or XGBoost does it itself for the other trees."""
     if isinstance(model, CalibratedClassifierCV):
         calibrated = copy.deepcopy(model)
         for inner in calibrated.calibrated_classifiers_:
             inner.estimator = _round_thresholds(inner.estimator)
         return calibrated
+    if is_lightgbm(model):
+        return with_lightgbm_thresholds(model, floor_to_float32)
     if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return model
     rounded = copy.deepcopy(model)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from ml.training.boosters import splits_of
 from ml.training.convert import floor_to_float32
 from ml.use_case import UseCase
 
@@ -87,6 +88,7 @@ def _trees(model: Any) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         yield from _trees(inner)
     for inner in getattr(model, "calibrated_classifiers_", ()):
         yield from _trees(inner.estimator)
+    yield from splits_of(model)
     for tree in (tree for trees in getattr(model, "_predictors", ()) for tree in trees):
         inside = tree.nodes["is_leaf"] == 0
         yield tree.nodes["feature_idx"][inside], tree.nodes["num_threshold"][inside]

@@ -36,7 +36,7 @@ def load(path: Path) -> UseCase:
     try:
         use_case = UseCase.model_validate(content)
     except ValidationError as error:
-        raise UseCaseError(str(path), _problems(error)) from error
+        raise UseCaseError(str(path), list_problems(error)) from error
     if use_case.name != path.stem:
         raise UseCaseError(
             str(path), (Problem("name", f"must be the file's name {path.stem!r}, got {use_case.name!r}"),)
@@ -93,7 +93,8 @@ def _header(path: Path) -> tuple[str, ...]:
         raise DataError("history file cannot be read", where=str(path), got=error.strerror or str(error)) from error
 
 
-def _problems(error: ValidationError) -> tuple[Problem, ...]:
+def list_problems(error: ValidationError) -> tuple[Problem, ...]:
+    """Every problem that pydantic found, each with its dotted path."""
     return tuple(
         Problem(
             path=".".join(str(part) for part in found["loc"]),

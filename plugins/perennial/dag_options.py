@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from ml.use_case import UseCase
+from plugins.perennial.telemetry import note_failure
 
 #: A service that is away may come back; anything else would fail again.
 RETRY_WHAT_MAY_PASS = ExceptionRetryPolicy(
@@ -68,6 +69,39 @@ def never_at_once(cron: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
+def each_minute() -> CronTriggerTimetable:
+    """Every minute; what was missed is not caught up with, since a look goes back to the one before."""
+    return CronTriggerTimetable("* * * * *", timezone="UTC", run_immediately=timedelta(0))
+
+
+def alert_params() -> dict[str, Param]:
+    """Form of the alerting DAG: how often a run looks."""
+    return {
+        "looks": Param(2, type="integer", minimum=1, maximum=10, title="Looks", description="Rounds of one run."),
+        "pause": Param(30.0, type="number", minimum=0, maximum=60, title="Pause", description="Seconds between them."),
+        "everything": Param(
+            False, type="boolean", title="Everything", description="Judge rules that are not due, too."
+        ),
+    }
+
+
+def installation_options(file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:
+    """Keyword arguments of ``DAG`` for a file that is about the whole installation; ``perennial.{file}``."""
+    return {
+        "dag_id": f"perennial.{file}",
+        "dag_display_name": f"perennial · {file}",
+        "description": text.strip().splitlines()[0],
+        "doc_md": text,
+        "schedule": schedule,
+        "start_date": datetime(2013, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "params": params,
+        "tags": ["perennial", file],
+        "default_args": {"owner": "perennial", "retries": 0, "on_failure_callback": note_failure},
+    }
+
+
 def proof_params() -> dict[str, Param]:
     """Form of the prover DAG: virtual now, and the fast form."""
     return {
@@ -113,5 +147,6 @@ def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, param
             "retries": 2,
             "retry_delay": timedelta(seconds=5),
             "retry_policy": RETRY_WHAT_MAY_PASS,
+            "on_failure_callback": note_failure,
         },
     }

@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from plugins.perennial import assets
+from plugins.perennial.telemetry import note_event
 from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
 
@@ -102,6 +103,7 @@ def decide(name: str, check: str, **context: Any) -> str:
     )
     decision = MonitorDecision.model_validate_json(stored.payload)
     print("\n".join((decision.action, *decision.reasons)))
+    _tell(decision, _decisions(bench, before=now))
     return decision.action
 
 
@@ -120,21 +122,18 @@ def wait(name: str) -> None:
     """Nothing to do: the live data looks like the training data, or there is too little of it to tell."""
 
 
-def alert(name: str, **context: Any) -> str:
-    """Tell the owner about drift that the policy may not answer by itself; returns the mailbox file."""
-    from ml.alerts.mailbox import post_alert
-    from ml.records.alert import Alert
-
-    bench, decision = open_workbench(name), _recorded_decision(name, context)
-    message = Alert(
-        key=f"monitor/{decision.key}",
+def alert(name: str, **context: Any) -> None:
+    """Tell of drift that the policy may not answer by itself; a rule makes an alert of it."""
+    decision = _recorded_decision(name, context)
+    note_event(
+        "person_needed",
+        source="monitor",
         use_case=name,
-        time=decision.as_of,
         severity="warning",
-        subject=f"{name}: drift that needs a person",
-        text="\n".join(decision.reasons),
+        message="\n".join(("Drift that needs a person.", *decision.reasons)),
+        key=decision.key,
+        model_version=decision.check.model_version,
     )
-    return str(post_alert(message, bench.settings.var / "mailbox"))
 
 
 def live_window(bench: Workbench, end: datetime) -> Any:
@@ -193,6 +192,32 @@ def newest_rejected(bench: Workbench, champion: Any, now: datetime) -> Any:
         return None
     version = bench.registry.version(bench.use_case.name, newest.challenger_version)
     return version if version.watermark > champion.watermark else None
+
+
+def _tell(decision: Any, earlier: list[Any]) -> None:
+    """Events of a decision, each once however often the window is looked at again."""
+    from ml.policy.worse import is_estimated_worse
+
+    found, told = decision.check, " ".join(decision.reasons)
+    happened = {
+        "monitor_done": "info",
+        "drift_found": "warning" if found.verdict == "drift" else None,
+        "performance_worse": "warning" if "performance" in decision.triggers else None,
+        "estimate_worse": "warning" if is_estimated_worse(decision, earlier) else None,
+        "challenger_ahead": "warning" if "challenger_ahead" in decision.triggers else None,
+        "labels_late": "warning" if found.n_live and decision.live_loss.value is None else None,
+    }
+    for name, severity in happened.items():
+        if severity is not None:
+            note_event(
+                name,
+                source="monitor",
+                use_case=decision.use_case,
+                severity=severity,
+                message=f"as of {decision.as_of:%Y-%m-%d %H:%M}, {decision.action}: {told}",
+                key=decision.key,
+                model_version=found.model_version,
+            )
 
 
 def _outcomes(bench: Workbench) -> list[Any]:

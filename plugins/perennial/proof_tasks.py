@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import open_workbench, post_warning
+from plugins.perennial.telemetry import note_event
+from plugins.perennial.workbench import open_workbench
 
 
 def prove(name: str, **context: Any) -> str:
@@ -42,20 +43,23 @@ def proved(name: str) -> None:
 
 
 def alert(name: str, proof: str) -> None:
-    """Tell the owner which faults survived and which good models were stopped."""
+    """Tell which faults survived and which good models were stopped."""
     from ml.records.proof import GateProof
 
     found = GateProof.model_validate_json(proof)
     wrong = tuple(f"{m.name}: {m.evidence}" for m in found.mutants if not m.right)
-    post_warning(
-        open_workbench(name),
-        key=f"proof/{name}/{found.as_of.isoformat()}",
-        time=found.as_of,
-        subject=f"{name}: the gate is not proved",
-        lines=(
-            f"Faults that nothing stopped: {', '.join(found.survivors) or 'none'}.",
-            f"Good models that were stopped: {', '.join(found.false_kills) or 'none'}.",
-            *wrong,
-            f"Look at it: perennial prove-gate {name}",
-        ),
+    lines = (
+        "The gate is not proved.",
+        f"Faults that nothing stopped: {', '.join(found.survivors) or 'none'}.",
+        f"Good models that were stopped: {', '.join(found.false_kills) or 'none'}.",
+        *wrong,
+        f"Look at it: perennial prove-gate {name}",
+    )
+    note_event(
+        "gate_unproved",
+        source="prove_gate",
+        use_case=name,
+        severity="warning",
+        message="\n".join(lines),
+        key=f"{name}/{found.as_of.isoformat()}",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml.records.codes import Code
+from plugins.perennial.telemetry import note_event
 from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
 #: Long enough for a replica to load the largest model a budget allows; a replica looks five times a second.
@@ -85,27 +87,35 @@ def served(name: str, staged: str) -> str:
     """Note in the registry and in the control database that the version serves."""
     from ml.registry.release import conclude
 
-    bench = open_workbench(name)
+    bench, wanted = open_workbench(name), _staged(staged)
+    note_event(
+        "release_served",
+        source="release",
+        use_case=name,
+        message=f"Version {wanted.version} serves.",
+        key=f"{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
+        model_version=wanted.version,
+    )
     return _record(bench, staged, conclude(_staged(staged), registry=bench.registry, now=wall_clock()))
 
 
 def roll_back(name: str, staged: str) -> str:
-    """Bring back the release that the replicas had confirmed before, alias included, and tell the owner."""
-    from ml.alerts.mailbox import post_alert
-    from ml.records.alert import Alert
+    """Bring back the release that the replicas had confirmed before, alias included, and tell of it."""
     from ml.registry.release import roll_back as roll_back_release
 
     bench, wanted = open_workbench(name), _staged(staged)
     reason = _note_path(bench, staged).read_text(encoding="utf-8")
-    alert = Alert(
-        key=f"release/{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
+    # First: with a broken ledger the next line stops half way.
+    note_event(
+        "release_taken_back",
+        source="release",
         use_case=name,
-        time=wall_clock(),
         severity="error",
-        subject=f"{name}: release of version {wanted.version} is taken back",
-        text=reason,
+        code=int(Code.RELEASE_REFUSED),
+        message=f"The release of version {wanted.version} is taken back: {reason}",
+        key=f"{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
+        model_version=wanted.version,
     )
-    post_alert(alert, bench.settings.var / "mailbox")  # first: with a broken ledger the next line stops half way
     outcome = roll_back_release(
         wanted,
         registry=bench.registry,

@@ -8,7 +8,8 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import Workbench, open_workbench, post_warning, wall_clock
+from plugins.perennial.retrain_events import tell_outcome, tell_quarantine
+from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
 #: A run that was killed gives its lease back by itself after this long.
 LEASE = timedelta(minutes=30)
@@ -49,7 +50,7 @@ def assemble(name: str, request: str) -> str:
             released=frozenset(released_blocks(bench.control, bench.use_case)),
         )
     except InsufficientData as answer:
-        _tell_quarantine(bench, wanted)
+        tell_quarantine(bench)
         conclude(
             bench,
             wanted,
@@ -59,13 +60,13 @@ def assemble(name: str, request: str) -> str:
             reasons=(str(answer),),
         )
         raise AirflowSkipException(str(answer)) from answer
-    _tell_quarantine(bench, wanted)
+    tell_quarantine(bench)
     bench.record("training_set", wanted.key, training_set, as_of=wanted.as_of, actor=wanted.actor)
     return training_set.model_dump_json()
 
 
 def check_data(name: str, training_set: str) -> str:
-    """Every rule that data must keep before a fit; passes the set on, or ends the run as ``bad_data`` and alerts."""
+    """Every rule that data must keep before a fit; passes the set on, or ends the run as ``bad_data`` and says so."""
     from ml.training.check import BadData
     from ml.training.check import check_data as check_rows
 
@@ -199,16 +200,9 @@ def _print_rules(results: Any) -> None:
 
 
 def _refuse_data(bench: Workbench, assembled: Any, reasons: tuple[str, ...]) -> None:
-    """Nothing is trained on data that breaks a rule: the outcome says why, and so does the mailbox."""
+    """Nothing is trained on data that breaks a rule: the outcome says why, and so does an event."""
     request = assembled.request
     conclude(bench, request, "bad_data", challenger=None, champion=assembled.champion_version, reasons=reasons)
-    post_warning(
-        bench,
-        key=f"bad_data/{request.key}",
-        time=request.as_of,
-        subject=f"{bench.use_case.name}: training data breaks a rule, nothing was trained",
-        lines=(*reasons, "Mend the data or its source, then ask again: perennial retrain " + bench.use_case.name),
-    )
 
 
 def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
@@ -219,32 +213,6 @@ def _end_untrained(bench: Workbench, assembled: Any, answer: Exception) -> None:
     bench.registry.end_run(bench.registry.start_run(assembled, use_case=bench.use_case), outcome)
     champion = assembled.champion_version
     conclude(bench, request, outcome, challenger=None, champion=champion, reasons=(str(answer),))
-    if outcome == "no_candidate":
-        post_warning(
-            bench,
-            key=f"no_candidate/{request.key}",
-            time=request.as_of,
-            subject=f"{bench.use_case.name}: no candidate could be trained",
-            lines=(str(answer), "Mend training.candidates or raise training.caps in the use case file."),
-        )
-
-
-def _tell_quarantine(bench: Workbench, request: Any) -> None:
-    """One message for each block that waits for a person, however many retrainings leave it out."""
-    from ml.training.block_quarantine import closed_blocks
-
-    name = bench.use_case.name
-    for found in closed_blocks(bench.lake, bench.control, bench.use_case):
-        post_warning(
-            bench,
-            key=f"quarantine/{name}/{found.block}",
-            time=request.as_of,
-            subject=f"{name}: block {found.block} was put aside",
-            lines=(
-                f"{found.rows} rows: {found.reason}",
-                f'If they are sound: perennial quarantine release {name} "{found.block}" --reason ...',
-            ),
-        )
 
 
 def _training_set(text: str) -> Any:
@@ -273,3 +241,4 @@ def conclude(
         request=request, outcome=outcome, challenger_version=challenger, champion_version=champion, reasons=reasons
     )
     bench.record("retrain", request.key, record, as_of=request.as_of, actor=request.actor)
+    tell_outcome(bench, record)

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from plugins.perennial.monitor_tasks import as_of
-from plugins.perennial.workbench import Workbench, open_workbench, post_warning, wall_clock
-
-#: Name of the event.
-AHEAD = "challenger_ahead"
-#: Events since a review that are looked through for its own.
-_MANY = 10_000
+from plugins.perennial.telemetry import note_event
+from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
 
 def hold_league(name: str, **context: Any) -> str:
@@ -44,28 +40,23 @@ def settled(name: str) -> None:
 
 
 def alert(name: str, key: str) -> None:
-    """Raise the event ``challenger_ahead`` and tell the owner which versions are better, by how much, how sure."""
-    from ml.records.event import Event
-
-    bench = open_workbench(name)
-    league = _league(bench, key)
+    """Tell which versions are better, by how much, how sure; a rule makes an alert of it."""
+    league = _league(open_workbench(name), key)
     which = ", ".join(f"version {row.version}" for row in league.ahead)
-    subject = f"{name}: {which} ahead of champion version {league.champion_version}"
-    happened = Event(
-        time=league.as_of, use_case=name, source="review_models", name=AHEAD, severity="warning", message=subject
+    lines = (
+        f"{which} ahead of champion version {league.champion_version}.".capitalize(),
+        *(f"Version {row.version}: {row.reason}." for row in league.ahead),
+        f"Look at all of them: perennial league {name}",
+        f'If the rows are like those to come, train on them: perennial retrain {name} --reason "{which} ahead"',
     )
-    if happened not in bench.control.events(name, since=league.as_of, limit=_MANY):  # a task may be run again
-        bench.control.add_event(happened)
-    post_warning(
-        bench,
-        key=f"league/{key}",
-        time=league.as_of,
-        subject=subject,
-        lines=(
-            *(f"Version {row.version}: {row.reason}." for row in league.ahead),
-            f"Look at all of them: perennial league {name}",
-            f'If the rows are like those to come, train on them: perennial retrain {name} --reason "{which} ahead"',
-        ),
+    note_event(
+        "version_ahead",
+        source="review_models",
+        use_case=name,
+        severity="warning",
+        message="\n".join(lines),
+        key=key,
+        model_version=league.champion_version,
     )
 
 

@@ -69,22 +69,6 @@ def open_workbench(name: str) -> Workbench:
     )
 
 
-def post_warning(bench: Workbench, *, key: str, time: datetime, subject: str, lines: tuple[str, ...]) -> Path:
-    """Tell the owner of a use case something that a person should look at; returns the mailbox file."""
-    from ml.alerts.mailbox import post_alert
-    from ml.records.alert import Alert
-
-    message = Alert(
-        key=key,
-        use_case=bench.use_case.name,
-        time=time,
-        severity="warning",
-        subject=subject,
-        text="\n".join(lines),
-    )
-    return post_alert(message, bench.settings.var / "mailbox")
-
-
 def wall_clock() -> datetime:
     """Now, UTC: for what happens in the world (leases, records), never for what a verdict depends on."""
     return datetime.now(UTC)

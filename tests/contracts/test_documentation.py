@@ -9,6 +9,8 @@ import typer
 from pydantic import BaseModel
 from typer.main import get_command
 
+from ml.alerts.filters import EventFilter
+from ml.alerts.rules import Rule, RuleFile, load_rules
 from ml.cli.main import app
 from ml.evaluation.gaps import GAPS
 from ml.records.codes import CODES
@@ -113,3 +115,31 @@ def test_every_rule_of_the_gate_is_in_its_document():
 
     assert len(rules) > 18
     assert [rule for rule in sorted(rules) if f"`{rule}" not in document] == []
+
+
+@pytest.mark.parametrize("name", sorted({*Rule.model_fields, *RuleFile.model_fields, *EventFilter.model_fields}))
+def test_every_key_of_an_alert_rule_is_in_its_document(name):
+    """Whoever writes a rule finds its name."""
+    assert f"`{name}`" in (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+
+
+def test_every_shipped_alert_rule_and_kind_is_in_its_document():
+    """Rules by their names, conditions and channels by their kinds."""
+    document = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    names = [rule.name for rule in load_rules(ROOT / "alerts.yaml").rules]
+    sources = (ROOT / "ml" / "alerts" / "conditions.py").read_text() + (ROOT / "ml" / "alerts" / "rules.py").read_text()
+    kinds = re.findall(r'kind: Literal\["([a-z_]+)"\]', sources)
+
+    assert len(names) > 20
+    assert len(kinds) == 13
+    assert [name for name in (*names, *kinds) if f"`{name}`" not in document] == []
+
+
+def test_every_built_in_estimator_is_documented():
+    """By its short name, in the table of its task."""
+    from ml.training.candidates import CLASSIFIERS, REGRESSORS
+
+    table = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").split("## Estimators")[1]
+    for task, known in (("classes", CLASSIFIERS), ("numbers", REGRESSORS)):
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| {task} |")]
+        assert {name.strip("` ") for name in row.split("|")[2].split(",")} == set(known)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -105,6 +105,7 @@ os.environ.update(
 )
 
 from ml.settings import settings  # noqa: E402
+from tests.letters import read_letters  # noqa: E402
 
 settings().quieten_this_process()
 os.environ.update(
@@ -136,6 +137,18 @@ def dagbag() -> object:
     bag = DagBag(ROOT / "dags")
     sync_bag_to_db(bag, "dags-folder", None)
     return bag
+
+
+@pytest.fixture
+def letters(dagbag) -> Callable[[str], list[str]]:
+    """Let the alerting DAG look, and return the texts of messages whose names begin so: call with the beginning."""
+
+    def look(beginning: str) -> list[str]:
+        finished = dagbag.dags["perennial.alerting"].test(run_conf={"looks": 1, "everything": True})
+        assert finished.state == "success"
+        return read_letters(VAR / "mailbox", beginning)
+
+    return look
 
 
 @pytest.fixture(scope="session")

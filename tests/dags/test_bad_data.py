@@ -27,7 +27,7 @@ def bench():
     return open_workbench(NAME)
 
 
-def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench):
+def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench, letters):
     """The run succeeds as `bad_data`; no run, no version, one message, and the lease is given back."""
     moment = datetime(2013, 3, 1, tzinfo=UTC)
 
@@ -43,8 +43,8 @@ def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench):
     assert any(reason.startswith("label_time_history: ") for reason in outcome.reasons)
     assert any("Current_weather_condition of 1:00:00 earlier" in reason for reason in outcome.reasons)
     assert bench.registry.versions(NAME) == ()
-    (letter,) = (settings().var / "mailbox").glob("bad-data-harbour-backwards-*.eml")
-    assert "training data breaks a rule" in letter.read_text()
+    (letter,) = letters("retraining-impossible-harbour-backwards-")
+    assert "training data breaks a rule" in letter
     assert bench.control.acquire_lease(f"retrain/{NAME}", "next", now=datetime.now(UTC), ttl=timedelta(minutes=1))
 
 
@@ -55,7 +55,7 @@ def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench):
         ("harbour_certain", "insufficient_data", "what happens now cannot be learnt from"),
     ],
 )
-def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, name, outcome, reason):
+def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, letters, name, outcome, reason):
     """Nothing is packaged or registered, the run in MLflow has ended and says how, and the lease is given back."""
     from plugins.perennial.workbench import open_workbench
 
@@ -75,6 +75,6 @@ def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, name, 
     client = MlflowClient(settings().mlflow_url)
     (run,) = client.search_runs([client.get_experiment_by_name(name).experiment_id], "tags.mlflow.source.type = 'JOB'")
     assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", outcome)
-    letters = list((settings().var / "mailbox").glob(f"no-candidate-{name.replace('_', '-')}-*.eml"))
-    assert len(letters) == (outcome == "no_candidate")
+    told = letters(f"retraining-impossible-{name.replace('_', '-')}-")
+    assert len(told) == (outcome == "no_candidate")
     assert bench.control.acquire_lease(f"retrain/{name}", "next", now=datetime.now(UTC), ttl=timedelta(minutes=1))

@@ -9,7 +9,6 @@ import pytest
 from ml.evaluation import gate
 from ml.evaluation.rules.package import judge_package
 from ml.records.proof import GateProof
-from ml.settings import settings
 from ml.simulation import prover
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
@@ -35,22 +34,17 @@ def prove(dagbag, moment: datetime):
     return states, GateProof.model_validate_json(stored.payload)
 
 
-def letters() -> list[str]:
-    """Texts of the messages about proofs."""
-    return [path.read_text() for path in (settings().var / "mailbox").glob("proof-harbour-weather-*.eml")]
-
-
-def test_a_gate_that_stops_its_faults_is_proved(dagbag, few):
+def test_a_gate_that_stops_its_faults_is_proved(dagbag, few, letters):
     """On record, and nobody is bothered."""
     states, proof = prove(dagbag, datetime(2013, 4, 1, tzinfo=UTC))
 
     assert (states["proved"], states["alert"]) == ("success", "skipped")
     assert proof.holds
     assert {mutant.name: mutant.by for mutant in proof.mutants}["too large"] == ("size",)
-    assert letters() == []
+    assert letters("gate-unproved-") == []
 
 
-def test_a_fault_that_survives_is_told_to_a_person(dagbag, few, monkeypatch):
+def test_a_fault_that_survives_is_told_to_a_person(dagbag, few, letters, monkeypatch):
     """A rule was lost: the run is a success, the message names the fault."""
     monkeypatch.setattr(gate, "RULES", tuple(rule for rule in gate.RULES if rule is not judge_package))
 
@@ -58,5 +52,5 @@ def test_a_fault_that_survives_is_told_to_a_person(dagbag, few, monkeypatch):
 
     assert (states["proved"], states["alert"]) == ("skipped", "success")
     assert proof.survivors == ("too large",)
-    (letter,) = letters()
+    (letter,) = letters("gate-unproved-harbour-weather-")
     assert "Faults that nothing stopped: too large." in letter

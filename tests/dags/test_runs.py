@@ -21,6 +21,7 @@ from ml.registry.manifest import MODEL, read_manifest
 from ml.settings import settings
 from ml.simulation.backtest import run_backtest
 from ml.simulation.replay import Client, replay
+from ml.store.telemetry import Telemetry
 from ml.training.history import load_history, load_stream
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("services")]
@@ -241,7 +242,7 @@ def test_a_challenger_that_is_not_better_is_rejected(dagbag, bench):
     assert earlier_tests(bench, champion=1, but=()) == (first.p,)
 
 
-def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench):
+def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, bench, letters):
     """Branch alert: there is loss to avoid again, one week after the last retraining; a message is in the mailbox."""
     end = datetime(2013, 5, 10, tzinfo=UTC)
     send_week(bench, end)
@@ -252,9 +253,8 @@ def test_a_retraining_that_pays_within_the_cool_down_alerts_a_person(dagbag, ben
     assert (states["alert"], states["wait"], states["retrain"]) == ("success", "skipped", "skipped")
     decision = MonitorDecision.model_validate_json(bench.control.latest("monitor", NAME).payload)
     assert decision.ahead.reducible.n > 900  # version 3, rejected a week ago, was judged on two weeks since
-    messages = list((settings().var / "mailbox").glob("monitor-harbour-weather-*.eml"))
-    assert len(messages) == 1
-    assert "cool-down" in messages[0].read_text()
+    (letter,) = letters("person-needed-harbour-weather-")
+    assert "cool-down" in letter
 
 
 def test_a_review_finds_no_version_ahead(dagbag, bench):
@@ -285,10 +285,10 @@ def test_a_review_finds_no_version_ahead(dagbag, bench):
     experiment = client.get_experiment_by_name(NAME).experiment_id
     (review,) = client.search_runs([experiment], "attributes.run_name = 'league 2013-05-10'")
     assert len(client.list_artifacts(review.info.run_id)) == 3
-    assert [event for event in bench.control.events(NAME) if event.name == "challenger_ahead"] == []
+    assert ahead(bench) == []
 
 
-def test_a_review_that_finds_a_version_ahead_says_so_once(dagbag, bench):
+def test_a_review_that_finds_a_version_ahead_says_so_once(dagbag, bench, letters):
     """Branch alert: winter's model serves again; what has seen spring is better, and a rerun does not say it twice."""
     bench.registry.set_champion(NAME, 1)
     try:
@@ -301,10 +301,10 @@ def test_a_review_that_finds_a_version_ahead_says_so_once(dagbag, bench):
     key = f"{NAME}/2013-05-09T00:00:00+00:00"
     league = League.model_validate_json(bench.control.find("league", key).payload)
     assert (league.champion_version, [row.version for row in league.ahead]) == (1, [3])
-    (event,) = [event for event in bench.control.events(NAME) if event.name == "challenger_ahead"]
-    assert "ahead of champion version 1" in event.message
-    (message,) = (settings().var / "mailbox").glob("league-harbour-weather-*.eml")
-    assert "perennial league harbour_weather" in message.read_text()
+    (event,) = ahead(bench)
+    assert event.message.startswith("Version 3 ahead of champion version 1.")
+    (letter,) = letters("version-ahead-harbour-weather-")
+    assert "perennial league harbour_weather" in letter
 
 
 def test_a_review_is_shown_to_people(bench):
@@ -317,7 +317,7 @@ def test_a_review_is_shown_to_people(bench):
     assert [row["version"] for row in json.loads(told.stdout)["standings"] if row["standing"] == "champion"] == [2]
 
 
-def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
+def test_an_alias_moved_by_hand_is_not_served(dagbag, bench, letters):
     """Branch roll_back: nobody authorised it; the alias goes back, the ledger keeps that, the mailbox has a message."""
     bench.registry.set_champion(NAME, 3)
 
@@ -329,7 +329,7 @@ def test_an_alias_moved_by_hand_is_not_served(dagbag, bench):
     outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
     assert outcome.outcome == "rolled_back"
     assert "not of version 3; it has no tags approved_by" in outcome.reason
-    assert any("retraining.reviewers" in p.read_text() or "approved_by" in p.read_text() for p in mailbox())
+    assert any("approved_by" in letter for letter in letters("release-taken-back-harbour-weather-"))
     entry = newest_move(bench.control, NAME)
     assert (entry.actor, AliasMove.model_validate_json(entry.payload).version) == ("release", 2)
 
@@ -367,9 +367,9 @@ def test_the_ledger_of_the_whole_story_is_sound(bench):
     }
 
 
-def mailbox() -> list:
-    """Messages to the operators."""
-    return list((settings().var / "mailbox").glob("*.eml"))
+def ahead(bench) -> list:
+    """What reviews have said of versions that are ahead."""
+    return list(Telemetry(settings().control_url).search(names=["version_ahead"], use_case=NAME))
 
 
 def by_command(bench, number: int) -> None:
@@ -380,7 +380,7 @@ def by_command(bench, number: int) -> None:
     move_alias(move, key=f"{NAME}/{now.isoformat()}", actor="ana", now=now, back=True, **stores)
 
 
-def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
+def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench, letters):
     """Branch roll_back: the alias moves to a version whose stored graph was changed; no replica ever sees it."""
     by_command(bench, 3)
     graphs = sorted(
@@ -400,7 +400,7 @@ def test_a_champion_whose_artifact_is_damaged_is_rolled_back(dagbag, bench):
     outcome = ReleaseOutcome.model_validate_json(bench.control.latest("release", NAME).payload)
     assert outcome.outcome == "rolled_back"
     assert "102" in outcome.reason
-    assert any("code 102" in path.read_text() for path in mailbox())
+    assert any("code 102" in letter for letter in letters("release-taken-back-harbour-weather-"))
 
 
 def test_a_rejected_challenger_that_has_proved_itself_since_is_promoted(dagbag, bench):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ml.stack.local import DAG_FILES, INSTALLATION_DAGS
+
 ROOT = Path(__file__).parents[2]
 
 MONITOR = {
@@ -56,13 +58,23 @@ EDGES = {
 
 
 def test_every_dag_file_parses(dagbag):
-    """No import errors, and five DAGs per use case."""
+    """No import errors, five DAGs per use case, and one of the installation."""
     assert dagbag.import_errors == {}
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
         *("harbour_capped", "harbour_certain"),
     }
-    assert set(dagbag.dags) == {f"{name}.{file}" for name in names for file in EDGES}
+    assert set(dagbag.dags) == {"perennial.alerting", *(f"{name}.{file}" for name in names for file in EDGES)}
+    assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
+
+
+def test_the_alert_dag_is_one_task_each_minute(dagbag):
+    """Never two runs at once, nothing caught up with, no second try: the next minute's run is one."""
+    dag = dagbag.dags["perennial.alerting"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("look_around", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "* * * * *")
+    assert set(dag.tags) == {"perennial", "alerting"}
 
 
 @pytest.mark.parametrize("file", EDGES)
@@ -111,7 +123,7 @@ def test_parsing_imports_nothing_heavy():
     """A DAG file may cost an import of Airflow and of the use case files, not of the stages' libraries."""
     code = (
         "import runpy, sys\n"
-        f"[runpy.run_path(f'{ROOT}/dags/{{name}}.py') for name in {tuple(EDGES)}]\n"
+        f"[runpy.run_path(f'{ROOT}/dags/{{name}}.py') for name in {(*EDGES, 'alerting')}]\n"
         "heavy = {'pandas', 'numpy', 'sklearn', 'mlflow', 'onnxruntime', 'skl2onnx', 'deltalake', 'scipy', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

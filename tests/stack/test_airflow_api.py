@@ -112,6 +112,19 @@ def test_a_run_that_was_stored_before_the_failure_is_not_started_twice(api, faul
     assert faulty.triggers == 1
 
 
+def test_a_run_that_has_its_identity_is_started_once(api, faulty):
+    """The second call is told that the run is there (409), and is content."""
+    assert api.trigger("quay.retrain", {}, run_id="alert__1") == "alert__1"
+    faulty.faults = [409]
+
+    assert api.trigger("quay.retrain", {}, run_id="alert__1") == "alert__1"
+
+    assert list(faulty.runs) == ["alert__1"]
+    faulty.faults = [409]
+    with pytest.raises(InputError, match="HTTP 409"):
+        api.trigger("quay.retrain", {})
+
+
 def test_patience_ends(api, faulty):
     """A server that fails for good is an error with exit code 3."""
     faulty.faults = [500] * 100

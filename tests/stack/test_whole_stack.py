@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from ml.stack.processes import find_processes
+from tests.letters import read_letters
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -188,7 +189,10 @@ def test_an_alias_moved_in_mlflow_is_found_and_not_served(stack, story):
 
     assert (found.returncode, "points to version 1" in found.stdout) == (1, True)
     assert served(stack)["model_version"] == before == int(client.get_model_version_by_alias(NAME, "champion").version)
-    assert any("approved_by" in path.read_text() for path in (stack.var / "mailbox").glob("release-*.eml"))
+    until = time.monotonic() + 90  # the alerting DAG looks twice a minute
+    while not any("approved_by" in text for text in read_letters(stack.var / "mailbox", "release-taken-back-")):
+        assert time.monotonic() < until
+        time.sleep(0.5)
     assert stack.answer("ledger", "verify")["findings"] == []
 
 

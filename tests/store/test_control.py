@@ -1,4 +1,4 @@
-"""The control database: decisions once, leases one at a time, events in order, two processes at once."""
+"""The control database: decisions once, leases one at a time, two processes at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from ml.errors import InputError, ServiceAway
-from ml.records.event import Event
 from ml.records.measure import Estimate
 from ml.store.control import ControlStore
 
@@ -141,24 +140,6 @@ def test_a_lease_for_no_time_is_refused(store):
     """It would be anybody's at once."""
     with pytest.raises(InputError, match="positive length"):
         store.acquire_lease("l", "a", now=NOW, ttl=timedelta(0))
-
-
-def event(name: str, minutes: int, use_case: str | None = "ferry") -> Event:
-    """An event so many minutes after NOW."""
-    return Event(
-        time=NOW + minutes * MINUTE, use_case=use_case, source="monitor", name=name, severity="info", message="m"
-    )
-
-
-def test_events_come_newest_first_by_use_case_and_since(store):
-    """Each of them whole."""
-    for happened in (event("b", 2), event("a", 1), event("other", 3, "train"), event("all", 4, None)):
-        store.add_event(happened)
-
-    assert store.events("ferry") == (event("b", 2), event("a", 1))
-    assert [found.name for found in store.events()] == ["all", "other", "b", "a"]
-    assert [found.name for found in store.events(since=NOW + 2 * MINUTE, limit=2)] == ["all", "other"]
-    assert store.events("ferry", since=NOW + 3 * MINUTE) == ()
 
 
 def test_processes_at_once_make_the_tables_and_agree(tmp_path):

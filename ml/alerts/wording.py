@@ -1,0 +1,101 @@
+"""What people are told of an alert: subject and text, from facts alone."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ml.alerts.machine import Tell
+from ml.alerts.rules import Rule, RuleFile
+from ml.records.alert import AlertState, Notice
+from ml.store.telemetry import EventRow
+
+_LONGEST_MESSAGE = 4_000
+
+_WORDS = {"fired": "", "escalated": "nobody has acknowledged: ", "resolved": "over: "}
+
+
+def compose_notice(
+    state: AlertState, rule: Rule, tell: Tell, *, now: datetime, rules: RuleFile, events: Sequence[EventRow] = ()
+) -> Notice:
+    """Notice about an alert; the same episode and kind always have the same key.
+
+    Parameters
+    ----------
+    events
+        Evidence, oldest first.
+    """
+    label, use_case = group_label(state.group), _use_case(rule, state.group)
+    actions = rule.escalate.actions if tell == "escalated" and rule.escalate else rule.actions
+    return Notice(
+        key=notice_key(state, tell),
+        rule=rule.name,
+        group=state.group,
+        use_case=use_case,
+        kind=tell,
+        time=now,
+        severity="info" if tell == "resolved" else rule.severity,
+        subject=f"{_WORDS[tell]}{rule.name}{f' ({label})' if label else ''}: {rule.description}",
+        text="\n".join(_lines(state, rule, tell, label, events)),
+        link=rules.link,
+        actions=actions,
+    )
+
+
+def notice_key(state: AlertState, tell: str) -> str:
+    """Identity of a notice: rule, group, begin of the episode, kind."""
+    began = f"{state.fired_at:%Y%m%dT%H%M%S}" if state.fired_at else "never"
+    return "/".join((state.rule, *state.group, began, tell))[:1000]
+
+
+def group_label(group: tuple[str, ...]) -> str:
+    """The values of a group, as people read them; empty for none."""
+    return ", ".join(value for value in group if value)
+
+
+def _use_case(rule: Rule, group: tuple[str, ...]) -> str | None:
+    return dict(zip(rule.group_by, group, strict=False)).get("use_case") or None
+
+
+def _lines(state: AlertState, rule: Rule, tell: Tell, label: str, events: Sequence[EventRow]) -> list[str]:
+    lines = [rule.description, "", f"Seen: {state.detail}."]
+    if state.fired_at:
+        lines.append(f"It began at {state.fired_at:%Y-%m-%d %H:%M:%S} UTC.")
+    if rule.text:
+        lines += ["", own_words(rule, state, label)]
+    if events:
+        lines += ["", "Newest evidence:"]
+        lines += [_event_line(event) for event in events]
+    if tell != "resolved":
+        lines += ["", f"Who looks at it says so: perennial alerts ack {rule.name}"]
+        lines.append(f"Was this worth being told? perennial alerts mark {rule.name} useful (or noise)")
+    return lines
+
+
+def own_words(rule: Rule, state: AlertState, label: str) -> str:
+    """The rule's own text; names are replaced by values, and a value is text whatever it looks like."""
+    words = {
+        "rule": rule.name,
+        "group": label,
+        "use_case": _use_case(rule, state.group) or "",
+        "value": "unknown" if state.value is None else f"{state.value:.6g}",
+        "bound": _bound(rule),
+        "severity": rule.severity,
+        "detail": state.detail,
+    }
+    return string.Template(rule.text).safe_substitute(words)
+
+
+def _bound(rule: Rule) -> str:
+    bound = getattr(rule.condition, "above", None)
+    return f"{bound:g}" if bound is not None else ""
+
+
+def _event_line(event: EventRow) -> str:
+    parts = [f"{datetime.fromtimestamp(event.time, UTC):%Y-%m-%d %H:%M:%S}", event.name]
+    parts += [f"code {event.code}"] if event.code else []
+    parts += [f"version {event.model_version}"] if event.model_version is not None else []
+    parts += [f"request {event.request_id}"] if event.request_id else []
+    parts += [f"{event.n} times"] if event.n > 1 else []
+    return f"- {', '.join(parts)}: {event.message[:_LONGEST_MESSAGE]}"

@@ -1,0 +1,46 @@
+"""Body of the alerting DAG's task: rounds of alerting."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ml.settings import settings
+from plugins.perennial.workbench import wall_clock
+
+
+def look_around(**context: Any) -> list[str]:
+    """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired."""
+    from ml.alerts.round import run_round, tell_of_failure
+    from ml.errors import PerennialError
+
+    params, fired = context["params"], []
+    for number in range(params["looks"]):
+        if number:
+            time.sleep(params["pause"])
+        try:
+            done = run_round(settings(), trigger=_trigger, everything=params["everything"])
+        except PerennialError as error:
+            tell_of_failure(error, settings(), now=wall_clock())
+            raise
+        fired += [step.rule for step in done.look.transitions if step.step == "fired"]
+        _print(done)
+    return fired
+
+
+def _trigger(dag_id: str, conf: dict[str, Any], run_id: str) -> str:
+    """Start a run of a DAG, once per run id."""
+    from ml.stack.local import open_airflow
+
+    return open_airflow(settings()).trigger(dag_id, conf, run_id=run_id)
+
+
+def _print(done: Any) -> None:
+    print(f"{len(done.look.looked)} rules by version {done.in_force.version}")
+    for line in (done.in_force.problem, *done.problems):
+        if line:
+            print(line)
+    for step in done.look.transitions:
+        print(f"{step.rule} {', '.join(step.group)}: {step.step}; {step.detail}")
+    for one in done.deliveries:
+        print(f"{one.key} by {one.channel}: {one.outcome}; {one.detail}")

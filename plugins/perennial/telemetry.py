@@ -1,0 +1,66 @@
+"""What the stages tell: events in the control database, which rules turn into alerts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ml.settings import settings
+from plugins.perennial.workbench import wall_clock
+
+if TYPE_CHECKING:
+    from ml.records.event import Severity
+
+
+def note_event(
+    name: str,
+    *,
+    source: str,
+    use_case: str | None,
+    message: str,
+    severity: Severity = "info",
+    code: int = 0,
+    key: str = "",
+    model_version: int | None = None,
+) -> None:
+    """Tell what happened; of one name and key only the first is kept, so a task that is run again repeats nothing."""
+    from ml.records.event import Event
+    from ml.store.telemetry import Telemetry
+
+    event = Event(
+        time=wall_clock(),
+        use_case=use_case,
+        source=source,
+        code=code,
+        name=name,
+        severity=severity,
+        message=message,
+        key=key,
+        model_version=model_version,
+    )
+    Telemetry(settings().control_url).add_events([event])
+
+
+def note_gauge(name: str, value: float, *, source: str, use_case: str | None) -> None:
+    """Tell what was measured."""
+    from ml.records.rollup import Rollup
+    from ml.store.telemetry import Telemetry
+
+    rollup = Rollup(time=wall_clock(), seconds=0.0, source=source, use_case=use_case, name=name, n=1, total=value)
+    Telemetry(settings().control_url).add_rollups([rollup.model_copy(update={"high": value})])
+
+
+def note_failure(context: Any) -> None:
+    """Tell of a task that has failed for good; what keeps that from being told is in the task's log."""
+    instance, error = context["ti"], context.get("exception")
+    use_case, _, file = instance.dag_id.rpartition(".")
+    try:
+        note_event(
+            "task_failed",
+            source=file,
+            use_case=use_case or None,
+            severity="error",
+            message=f"{instance.dag_id}.{instance.task_id} failed in run {instance.run_id}: {error}"[:2000],
+            key=f"{instance.dag_id}/{instance.run_id}/{instance.task_id}/{instance.map_index}",
+        )
+    except Exception as fault:  # the failure itself is what matters
+        print(f"the failure could not be told: {fault}")

@@ -1,0 +1,178 @@
+"""A replica tells of itself: every refused row is accounted for, with request and detail of the first few."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml.serving.metrics import Metrics
+from ml.serving.telemetry import SAMPLES, Sample, TelemetryWriter, tell_refusals
+from ml.store.telemetry import Need, Telemetry
+
+
+@pytest.fixture
+def collect(installation, tmp_path):
+    """Take the replica's spool and return events until a condition holds: call with it."""
+    telemetry = Telemetry(f"sqlite:///{tmp_path}/control.db")
+
+    def call(enough) -> tuple:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            spool = installation.settings.telemetry / "replica-0.sqlite"
+            if spool.exists():
+                telemetry.take_spool(spool)
+            events = telemetry.search(limit=10_000)
+            if enough(events):
+                return events
+            time.sleep(0.1)
+        pytest.fail(f"not told: {events}")
+
+    call.telemetry = telemetry
+    return call
+
+
+def test_refused_rows_are_told_within_seconds_with_request_and_detail(service, installation, row_of, collect):
+    """Missing, out of bounds and unknown, each with its code; the counts sum up to the rows."""
+    installation.release("quay", version=1, weight=0.1)
+    service.start()
+    good = row_of(installation.use_cases["quay"])
+    bad = [good | {"load": None}, good | {"depth": 1e6}, good | {"depth": 1e6}]
+
+    with service.client() as client:
+        reply = client.post("/score/quay", json={"rows": [good, *bad]}).json()
+        for _ in range(30):
+            client.post("/score/quay", json={"rows": [bad[0]]})
+    events = collect(lambda found: sum(event.count for event in found) >= 33)
+
+    counts = Counter()
+    for event in events:
+        counts[event.code, event.name] += event.count
+    assert counts == {(201, "value_not_found"): 31, (202, "value_out_of_bounds"): 2}
+    (first, second) = [event for event in events if event.code == 202]
+    assert first.request_id == second.request_id == reply["request_id"]
+    assert "depth" in first.message
+    assert (first.use_case, first.source, first.model_version) == ("quay", "replica-0", 1)
+
+
+def test_a_graph_that_raises_is_an_error_with_code_401(service, installation, row_of, collect):
+    """Once per row, not once more for the line in the log."""
+    installation.release("quay", version=1, weight=0.1, root=True)
+    service.start()
+    row = row_of(installation.use_cases["quay"]) | {"load": -1e6}
+
+    with service.client() as client:
+        client.post("/score/quay", json={"rows": [row]})
+    (event,) = collect(bool)
+
+    assert (event.code, event.severity, event.count) == (401, "error", 1)
+
+
+def test_a_refused_release_is_told_once(service, installation, collect):
+    """With the code of what is wrong, however often the replica tries again."""
+    manifest = installation.release("quay", version=1, weight=0.1)
+    (installation.artifact(manifest) / "model.onnx").write_bytes(b"damaged")
+    service.start()
+
+    events = collect(bool)
+
+    assert [(event.name, event.code, event.use_case) for event in events] == [("release_refused", 102, "quay")]
+
+
+def test_an_answer_that_cannot_be_recorded_is_told(service, installation, row_of, collect):
+    """Code 501 with the request, although the outbox has no row of it."""
+    installation.release("quay", version=1, weight=0.1)
+    service.start()
+    for file in installation.outbox.parent.glob("replica-0.sqlite*"):
+        file.unlink()
+    installation.outbox.mkdir()
+
+    with service.client() as client:
+        reply = client.post("/score/quay", json={"rows": [row_of(installation.use_cases["quay"])]}).json()
+    (event,) = collect(bool)
+
+    assert (event.name, event.code, event.use_case) == ("capture_failed", 501, "quay")
+    assert event.request_id == reply["request_id"]
+
+
+def test_rollups_hold_what_was_asked_and_what_it_took(service, installation, row_of, collect):
+    """Requests by status, rows by code, a histogram of seconds, and the state of the process; the last at its end."""
+    installation.release("quay", version=1, weight=0.1)
+    service.start()
+    good = row_of(installation.use_cases["quay"])
+    with service.client() as client:
+        for _ in range(5):
+            client.post("/score/quay", json={"rows": [good]})
+        client.post("/score/quay", json={"rows": [good | {"load": None}]})
+        metrics = client.get("/metrics").text
+    service.end()
+    collect(bool)
+
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    rows = collect.telemetry.read_rollups([Need(now - timedelta(minutes=5))], until=now)
+    total = Counter()
+    for row in rows:
+        total[row.name, row.use_case, row.label] += row.n
+    assert total["requests", "quay", "200"] == 5
+    assert total["requests", "quay", "422"] == 1
+    assert (total["rows", "quay", "0"], total["rows", "quay", "201"]) == (5, 1)
+    assert total["reply_seconds", None, ""] >= 6
+    assert {"cpu_share", "memory_mb", "open_files", "disk_free_share", "outbox_rows"} <= {row.name for row in rows}
+    assert "perennial_telemetry_lost_total 0" in metrics
+
+
+def test_a_spool_that_cannot_be_written_harms_no_answer_and_is_counted(service, installation, row_of):
+    """The service answers on; the loss is in its metrics."""
+    installation.release("quay", version=1, weight=0.1)
+    installation.settings.telemetry.parent.mkdir(exist_ok=True)
+    installation.settings.telemetry.write_text("a file stands in the folder's place")
+    service.start()
+    row = row_of(installation.use_cases["quay"])
+
+    with service.client() as client:
+        assert client.post("/score/quay", json={"rows": [row]}).status_code == 200
+        client.post("/score/quay", json={"rows": [row | {"load": None}] * 50})
+        until = time.monotonic() + 20
+        while "perennial_telemetry_lost_total 0" in client.get("/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert "perennial_telemetry_lost_total" in client.get("/metrics").text
+
+
+refusals = st.dictionaries(st.tuples(st.sampled_from(["a", "b", ""]), st.sampled_from([201, 202, 401])), st.integers(1))
+samples = st.lists(
+    st.builds(Sample, st.sampled_from(["a", "b", ""]), st.sampled_from([201, 202]), st.text(), st.none(), st.text()),
+    max_size=60,
+)
+
+
+@given(refusals, samples)
+def test_counts_of_events_are_the_refused_rows(refused, known):
+    """Whatever was found in the outbox: exactly so many, by use case and code, and no more than a few each."""
+    events = tell_refusals(refused, known, source="r", now=0.0)
+
+    told, pieces = Counter(), Counter()
+    for event in events:
+        told[event.use_case or "", event.code] += event.count
+        pieces[event.use_case or "", event.code] += 1
+    assert told == refused
+    assert max(pieces.values(), default=0) <= SAMPLES + 1
+
+
+def test_what_was_counted_before_is_not_told_again(tmp_path: Path):
+    """A writer tells only what is new since it began."""
+    metrics = Metrics()
+    metrics.count_rows("quay", 201, 3)
+    writer = TelemetryWriter("r", metrics, outbox=tmp_path / "o.sqlite", spool=tmp_path / "s.sqlite")
+    assert writer._events(1.0) == []
+
+    metrics.count_rows("quay", 201, 2)
+
+    assert [(event.code, event.count) for event in writer._events(2.0)] == [(201, 2)]
+    assert writer._events(3.0) == []
