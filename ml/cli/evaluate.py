@@ -83,8 +83,7 @@ def _open(text: str, scratch: Path, rows: Path | None) -> _Model:
     from ml.errors import InputError
     from ml.records.profile import ReferenceProfile
     from ml.records.release import Package
-    from ml.registry.port import REFERENCE
-    from ml.training.graph import PACKAGE
+    from ml.training.graph import PACKAGE, REFERENCE
 
     folder = Path(text)
     if folder.is_dir():
@@ -118,8 +117,8 @@ def _decide(use_case: UseCase, champion: _Model | None, challenger: _Model, data
     from ml.evaluation.predict import contender
     from ml.records.decision import Parity, ServingCost
     from ml.records.measure import Verdict, Window
-    from ml.registry.port import PARITY
     from ml.training.cost import COST
+    from ml.training.graph import PARITY
 
     say(f"reading {data.name}")
     judged = _read(use_case, data).assign(part="holdout")

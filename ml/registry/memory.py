@@ -17,8 +17,9 @@ from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.mlflow_checks import check_name
 from ml.registry.page import describe_gate, describe_training
-from ml.registry.port import PARITY, REFERENCE, ModelVersion, Registry, check_package, check_same_bytes, kept_files
+from ml.registry.port import ModelVersion, Registry, check_package, check_same_bytes, kept_files
 from ml.registry.tags import gate_tags, read_version, release_tags, version_tags
+from ml.training.graph import PARITY, REFERENCE
 from ml.use_case import UseCase
 
 

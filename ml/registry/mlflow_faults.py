@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ml.errors import PerennialError, ServiceAway
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -45,6 +48,22 @@ def write_once(write: Callable[[], object]) -> None:
         if "IntegrityError" not in str(error) and "UniqueViolation" not in str(error):
             raise
         write()
+
+
+def with_the_twin_that_stays(work: Callable[[], T]) -> T:
+    """Work with a run; again when it was a twin that its maker has deleted meanwhile for an older one.
+
+    Runs have no unique key, and their order is that of their makers' clocks: one that was found a moment ago may have
+    to give way to one that began earlier and was written later.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return work()
+    except MlflowException as error:
+        if "Current state is deleted" not in str(error):
+            raise
+        return work()
 
 
 def is_absent(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL
 from ml.registry.mlflow_checks import log_check
-from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias
+from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias, with_the_twin_that_stays
 from ml.registry.mlflow_league import log_league
 from ml.registry.mlflow_model import settle_model
 from ml.registry.mlflow_runs import (
@@ -33,8 +33,6 @@ from ml.registry.mlflow_runs import (
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import (
     CHAMPION,
-    PARITY,
-    REFERENCE,
     ModelVersion,
     Registry,
     check_package,
@@ -44,6 +42,7 @@ from ml.registry.port import (
 from ml.registry.tags import gate_tags, read_version, release_tags, request_identity, version_tags
 from ml.settings import prepare_mlflow
 from ml.training.cost import COST
+from ml.training.graph import PARITY, REFERENCE
 from ml.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -81,12 +80,12 @@ class MlflowRegistry(Registry):
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
         """See :class:`Registry`."""
         with asking(self._url):
-            return start_retraining(self._client, training_set, use_case)
+            return with_the_twin_that_stays(lambda: start_retraining(self._client, training_set, use_case))
 
     def log_candidate(self, run_id: str, result: CandidateResult, parameters: Mapping[str, Any]) -> None:
         """See :class:`Registry`."""
         with asking(self._url):
-            finish_candidate(self._client, run_id, result, parameters)
+            with_the_twin_that_stays(lambda: finish_candidate(self._client, run_id, result, parameters))
 
     def end_run(self, run_id: str, outcome: str) -> None:
         """See :class:`Registry`."""

@@ -20,10 +20,8 @@ from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, verify_artifact
 from ml.training.cost import COST
+from ml.training.graph import REFERENCE
 from ml.use_case import UseCase
-
-REFERENCE = "reference_profile.json"
-PARITY = "parity.json"
 
 #: The alias whose version should be served.
 CHAMPION = "champion"

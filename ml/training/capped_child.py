@@ -1,44 +1,43 @@
-"""``python -m ml.training.capped_child FOLDER CANDIDATE``: one trial, within limits that it sets for itself."""
+"""``python -m ml.training.capped_child WORK FOLDER CANDIDATE FITS``: work within limits that it sets for itself."""
 
 from __future__ import annotations
 
 import os
 import resource
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from ml.errors import PerennialError
-from ml.training.capped import REFUSAL, RESULT, read_handed
-from ml.use_case import UseCase
+from ml.training.capped import REFUSAL, read_handed
+from ml.use_case.training_options import Caps
 
 
-def main(folder: Path, name: str) -> int:
-    """Run the trial and write its result; a candidate that cannot be fitted is a refusal, told in a file."""
-    from ml.training.trial import fit_candidate
-
-    frame, training_set, use_case = read_handed(folder)
-    limit_myself(use_case)
+def main(work: str, folder: Path, name: str, fits: int) -> int:
+    """Do the work, which leaves its result in the folder; a candidate that fails is a refusal, told in a file."""
+    module, function = work.split(":")
+    do = getattr(import_module(module), function)
+    caps = read_handed(folder)[2].training.caps
+    limit_myself(caps, fits)
     try:
-        with threadpool_limits(use_case.training.caps.threads):
-            result = fit_candidate(name, frame, training_set, use_case)
+        with threadpool_limits(caps.threads):
+            do(folder, name)
     except MemoryError:
-        return _refuse(folder, f"asked for more than {use_case.training.caps.memory_mb} MiB (training.caps.memory_mb)")
+        return _refuse(folder, f"asked for more than {caps.memory_mb} MiB (training.caps.memory_mb)")
     except PerennialError as error:
         out_of_memory = "MemoryError" in str(error)
-        cap = f" (training.caps.memory_mb is {use_case.training.caps.memory_mb})" if out_of_memory else ""
+        cap = f" (training.caps.memory_mb is {caps.memory_mb})" if out_of_memory else ""
         return _refuse(folder, f"{error}{cap}")
-    result.write(folder / RESULT)
     return 0
 
 
-def limit_myself(use_case: UseCase) -> None:
+def limit_myself(caps: Caps, fits: int) -> None:
     """Processors, processor time and data of this process, as ``training.caps`` has them."""
-    caps = use_case.training.caps
     usable = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, usable[: caps.threads])
-    _lower(resource.RLIMIT_CPU, int(caps.seconds * caps.threads) + 2)
+    _lower(resource.RLIMIT_CPU, int(fits * caps.seconds * caps.threads) + 2)
     # Beside what the libraries have reserved by now, most of which is never used; the parent watches what is used.
     _lower(resource.RLIMIT_DATA, _reserved() + caps.memory_mb * 2**20)
 
@@ -64,4 +63,4 @@ def _refuse(folder: Path, reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

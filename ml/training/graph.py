@@ -17,6 +17,8 @@ from ml.training.inputs import feature_table, graph_inputs
 #: The files of a package folder.
 MODEL = "model.onnx"
 PACKAGE = "package.json"
+PARITY = "parity.json"
+REFERENCE = "reference_profile.json"
 
 OUTPUTS, VALUE = ["label", "probabilities"], "value"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml.records.decision import CandidateResult, TrainingSet
 from ml.training.block_interval import mean_over_blocks
+from ml.training.capped import RESULT, read_handed
 from ml.training.fit import answer_of, check_frame, fit_pipeline
 from ml.training.loss import LOSSES
 from ml.training.parts import rows_of
@@ -38,6 +40,17 @@ def fit_candidate(name: str, frame: pd.DataFrame, training_set: TrainingSet, use
     """
     check_frame(frame, training_set)
     return try_candidate(use_case, name, rows_of(frame, "fit"), rows_of(frame, "validation"))
+
+
+def try_handed(folder: Path, name: str) -> None:
+    """:func:`fit_candidate` on what :func:`ml.training.capped.handed_over` has put into a folder; the result beside it.
+
+    Raises
+    ------
+    UseCaseError
+        The candidate cannot be fitted.
+    """
+    fit_candidate(name, *read_handed(folder)).write(folder / RESULT)
 
 
 def try_candidate(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> CandidateResult:

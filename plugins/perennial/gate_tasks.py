@@ -106,6 +106,7 @@ def _judge(
     from ml.evaluation.predict import contender
     from ml.records.decision import Parity, ServingCost
     from ml.training.cost import COST
+    from ml.training.graph import PARITY
 
     use_case = bench.use_case
     frame, holdout = rows
@@ -122,7 +123,7 @@ def _judge(
         holdout=holdout,
         challenger=contender(package, version, use_case),
         champion=against,
-        parity=Parity.read(package / "parity.json"),
+        parity=Parity.read(package / PARITY),
         cost=ServingCost.read(package / COST),
         past=past,
         earlier=earlier,

@@ -127,43 +127,42 @@ def choose(name: str, training_set: str, results: list[str]) -> str:
 
 
 def package(name: str, training_set: str, choice: str) -> str:
-    """Refit the choice, export it to ONNX, prove parity, register it; returns the challenger as JSON."""
-    from ml.evaluation.describe import describe_training
-    from ml.evaluation.predict import predict
+    """Refit the choice within its caps, export it, prove parity, register it; returns the challenger as JSON."""
+    from ml.evaluation.prepare import prepare_within_caps
     from ml.governance.reconcile import VERSION
     from ml.governance.version import describe_version
-    from ml.records.decision import Challenger, Choice
-    from ml.training.cost import COST, measure_cost
-    from ml.training.graph import MODEL, load_graph
-    from ml.training.package import package as package_model
-    from ml.training.tune import settled
+    from ml.records.decision import Challenger, Choice, Parity
+    from ml.records.release import Package
+    from ml.training.cost import COST
+    from ml.training.fit import NoCandidate
+    from ml.training.graph import PACKAGE, PARITY
 
     bench, assembled = open_workbench(name), _training_set(training_set)
-    chosen = Choice.model_validate_json(choice)
-    frame = bench.lake.read_training(assembled.data_version)
     folder = bench.run_folder(assembled.request.key) / "package"
-    fitted_as = settled(bench.use_case, chosen.result)
-    packaged, parity = package_model(chosen.chosen, frame, assembled, bench.use_case, folder, fitted_as=fitted_as)
-    trained = frame[frame["part"] != "holdout"]
-    reference = describe_training(
-        fitted_as,
-        chosen.chosen,
-        trained,
-        lambda rows: predict(folder, rows, bench.use_case),
-        fingerprint=assembled.fingerprint,
-    )
-    reference.write(folder / "reference_profile.json")
-    parity.write(folder / "parity.json")
-    content = (folder / MODEL).read_bytes()
-    graph = load_graph(content, numbers=packaged.numbers, categories=packaged.categories)
-    cost = measure_cost(graph, frame[frame["part"] == "holdout"], size_bytes=packaged.size_bytes)
-    cost.write(folder / COST)
-    print(cost.model_dump_json(indent=1))
+    try:
+        chosen = prepare_within_caps(
+            Choice.model_validate_json(choice),
+            bench.lake.read_training(assembled.data_version),
+            assembled,
+            bench.use_case,
+            folder,
+            environment=bench.settings.child_environment(),
+        )
+    except NoCandidate as answer:
+        _end_untrained(bench, assembled, answer)
+        raise AirflowSkipException(str(answer)) from answer
+    packaged = Package.read(folder / PACKAGE)
+    print((folder / COST).read_text(encoding="utf-8"))
     request = assembled.request
     bench.record("choice", request.key, chosen, as_of=request.as_of, actor=request.actor)
     run = bench.registry.start_run(assembled, use_case=bench.use_case)
     version = bench.registry.register(
-        run, folder, package=packaged, parity=parity, choice=chosen, training_set=assembled
+        run,
+        folder,
+        package=packaged,
+        parity=Parity.read(folder / PARITY),
+        choice=chosen,
+        training_set=assembled,
     )
     made = describe_version(version, packaged, chosen, assembled)
     bench.record(VERSION, f"{name}/{version.version}", made, as_of=request.as_of, actor=request.actor)

@@ -24,9 +24,9 @@ from ml.records.release import GoldenRow, Package
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
 from ml.registry.memory import MemoryRegistry
 from ml.registry.mlflow_registry import MlflowRegistry
-from ml.registry.port import REFERENCE
 from ml.settings import Settings
 from ml.store.control import ControlStore
+from ml.training.graph import REFERENCE
 from ml.use_case import UseCase, load
 
 WEATHER = load(Path(__file__).parents[2] / "use_cases" / "harbour_weather.yaml")

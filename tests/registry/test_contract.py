@@ -10,8 +10,8 @@ from ml.records.measure import Verdict
 from ml.records.profile import ReferenceProfile
 from ml.records.release import ReleaseOutcome
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
-from ml.registry.port import REFERENCE
 from ml.training.cost import COST
+from ml.training.graph import REFERENCE
 
 
 def decide(version, training_set, decision: str) -> GateDecision:

@@ -15,7 +15,7 @@ import pytest
 from ml.errors import ConflictError, InputError, PerennialError, ServiceAway
 from ml.records.decision import GateDecision, RuleResult
 from ml.records.measure import Verdict
-from ml.registry import mlflow_registry
+from ml.registry import mlflow_registry, mlflow_runs
 from ml.registry.mlflow_registry import MlflowRegistry
 from ml.registry.mlflow_runs import IDENTITY
 from ml.registry.tags import request_identity
@@ -475,7 +475,7 @@ import importlib.util, json, pathlib, sys
 spec = importlib.util.spec_from_file_location("fixtures", sys.argv[1])
 fixtures = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fixtures)
-from ml.registry import mlflow_registry
+from ml.registry import mlflow_registry, mlflow_runs
 from ml.registry.mlflow_registry import MlflowRegistry
 registry = MlflowRegistry(sys.argv[2])
 folder = pathlib.Path(sys.argv[3])
@@ -518,3 +518,24 @@ def test_nothing_but_loopback_is_contacted(mlflow_server, child_environment, con
     port = mlflow_server.rpartition(":")[2]
     assert f"socket.connect ('127.0.0.1', {port})" in asked
     assert not [line for line in asked if "127.0.0.1" not in line and not line.startswith("socket.connect '/")]
+
+
+def test_a_candidate_s_run_that_gave_way_to_an_older_twin_is_logged_under_the_twin(
+    registry, client, use_case, make_set, choice, monkeypatch
+):
+    """One task found a run a moment before its maker saw an older one and deleted it."""
+    run = registry.start_run(make_set(use_case, as_of="2014-02-01"), use_case=use_case)
+    twin = client.create_run(client.get_run(run).info.experiment_id)
+    client.delete_run(twin.info.run_id)
+    settle, asked = mlflow_runs.settle_run, []
+
+    def settle_late(*args, **kwargs):
+        asked.append(kwargs["name"])
+        return twin if len(asked) == 1 else settle(*args, **kwargs)
+
+    monkeypatch.setattr(mlflow_runs, "settle_run", settle_late)
+    registry.log_candidate(run, choice.results[0], {"depth": 3})
+
+    (logged,) = client.search_runs([twin.info.experiment_id], f"tags.mlflow.parentRunId = '{run}'")
+    assert asked == [choice.results[0].name] * 2
+    assert (logged.info.status, logged.data.params) == ("FINISHED", {"depth": "3"})
