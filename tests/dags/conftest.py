@@ -52,9 +52,22 @@ BACKWARDS = VAR / "backwards.csv"
     ),
     encoding="utf-8",
 )
-# Candidates that lead nowhere: one is stopped before it begins, one is certain of everything and often wrong.
+# Candidates that lead nowhere: one is stopped before it begins, one ends when it gets more rows than its trial had, one
+# is certain of everything and often wrong.
+(VAR / "outgrown.py").write_text(
+    """from sklearn.linear_model import LogisticRegression as Outgrown
+import os, sys
+if "capped_child" in sys.argv[0]:  # elsewhere it would end the tests
+    plain = Outgrown.fit
+    Outgrown.fit = lambda self, X, y, w=None: plain(self, X, y, w) if len(X) < 3_000 else os.abort()
+""",
+    encoding="utf-8",
+)
+sys.path.append(str(VAR))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(VAR)]))
 for _name, _candidate in (
     ("harbour_capped", "    slow: {estimator: random_forest}\n  caps: {seconds: 0.01}\n"),
+    ("harbour_outgrown", "    greedy: {estimator: outgrown.Outgrown}\n"),
     ("harbour_certain", "    tree: {estimator: sklearn.tree.DecisionTreeClassifier}\n"),
 ):
     (USE_CASES / f"{_name}.yaml").write_text(

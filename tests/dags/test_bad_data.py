@@ -49,13 +49,14 @@ def test_a_target_shifted_in_the_wrong_direction_trains_nothing(dagbag, bench, l
 
 
 @pytest.mark.parametrize(
-    ("name", "outcome", "reason"),
+    ("name", "ends_at", "outcome", "reason"),
     [
-        ("harbour_capped", "no_candidate", "slow: stopped after"),
-        ("harbour_certain", "insufficient_data", "what happens now cannot be learnt from"),
+        ("harbour_capped", "choose", "no_candidate", "slow: stopped after"),
+        ("harbour_outgrown", "package", "no_candidate", "greedy: fitted on all rows: its process ended with code -6"),
+        ("harbour_certain", "choose", "insufficient_data", "what happens now cannot be learnt from"),
     ],
 )
-def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, letters, name, outcome, reason):
+def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, letters, name, ends_at, outcome, reason):
     """Nothing is packaged or registered, the run in MLflow has ended and says how, and the lease is given back."""
     from plugins.perennial.workbench import open_workbench
 
@@ -66,7 +67,8 @@ def test_candidates_that_lead_nowhere_end_the_run_with_the_reason(dagbag, letter
     states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
     assert finished.state == "success"
     assert states["train"] == "success"
-    assert {states[task] for task in ("choose", "package", "evaluate", "promote", "reject")} == {"skipped"}
+    assert states["choose"] == ("skipped" if ends_at == "choose" else "success")
+    assert {states[task] for task in ("package", "evaluate", "promote", "reject")} == {"skipped"}
     (stored,) = bench.control.history(name, "retrain")
     found = RetrainOutcome.model_validate_json(stored.payload)
     assert (found.outcome, found.challenger_version) == (outcome, None)

@@ -62,7 +62,7 @@ def test_every_dag_file_parses(dagbag):
     assert dagbag.import_errors == {}
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
-        *("harbour_capped", "harbour_certain"),
+        *("harbour_capped", "harbour_outgrown", "harbour_certain"),
     }
     assert set(dagbag.dags) == {"perennial.alerting", *(f"{name}.{file}" for name in names for file in EDGES)}
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
