@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +35,16 @@ class Part(NamedTuple):
     tell: Callable[[Any], object] = dataclasses.asdict
 
 
-def _tell_poison(found: tuple[Clean, tuple[Poisoned, ...]]) -> object:
-    return {"clean": vars(found[0]), "attacks": [vars(row) for row in found[1]]}
+def _tell_poison(found: Mapping[str, tuple[Clean, tuple[Poisoned, ...]]]) -> object:
+    return {
+        name: {"clean": vars(clean), "attacks": [vars(row) for row in attacks]}
+        for name, (clean, attacks) in found.items()
+    }
 
 
 MEASURED = {
     "detection": Part(compare_detection, draw_detection),
-    "poison": Part(lambda _, say: measure_poison(say), lambda found: draw_poison(*found), _tell_poison),
+    "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
     "ledger": Part(measure_ledger, draw_ledger),
     "alerts": Part(measure_alerts, draw_alerts),

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ml.errors import DataError
 
 Floats = NDArray[np.float64]
+#: What happened, answers and names of the answers to a loss per row.
+Loss = Callable[[Sequence[str] | NDArray[Any], NDArray[Any], Sequence[str]], Floats]
 
 #: A certain and wrong answer costs -log of this, about 34.5, instead of infinity.
 SMALLEST_PROBABILITY = 1e-15
@@ -108,7 +110,7 @@ def absolute_error_rows(labels: Any, answers: NDArray[Any], names: Sequence[str]
 
 
 #: By the name that a use case file gives in ``gate.metric``.
-LOSSES: dict[str, Callable[[Sequence[str] | NDArray[Any], NDArray[Any], Sequence[str]], Floats]] = {
+LOSSES: dict[str, Loss] = {
     "log_loss": log_loss_rows,
     "brier": brier_rows,
     "squared_error": squared_error_rows,

@@ -2,8 +2,8 @@
 
 Three looks at each block, none of which a mere change of the weather passes for an attack:
 
-* **flipped labels**: how much better the block is explained by so and so many labels flipped at random than by none,
-  by models that have learnt from all other blocks, the new ones included, so that a new season is no surprise;
+* **lies**: how much better the block is explained by so and so many labels flipped, or numbers replaced, at random than
+  by none, by models that have learnt from all other blocks, the new ones included, so that a new season is no surprise;
 * **harm**: whether learning from the block raises the loss on trusted data by more than a bound;
 * **conflicts**: whether many of its rows were told two labels.
 """
@@ -16,36 +16,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from ml.errors import PerennialError
 from ml.training.block_interval import mean_over_blocks
 from ml.training.fit import answer_of, fit_pipeline
-from ml.training.loss import log_loss_rows
+from ml.training.label_evidence import FOLDS, STRAIGHT, weigh_labels, with_judges
+from ml.training.loss import LOSSES, Loss, log_loss_rows
 from ml.use_case import UseCase
-from ml.use_case.schema import Candidate
 
 Floats = NDArray[np.float64]
 
-#: Shares of flipped labels that are held against none, each as likely as the others.
-FLIPPED = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
-#: Parts of the blocks, each answered by models of the others.
-FOLDS = 7
 #: Trusted rows without which the screen has nothing to measure by.
 TRUSTED_ROWS = 200
 #: Conflicting rows below which a block is not put aside for them: people correct a label now and then.
 CONFLICTING_ROWS = 5
-#: No answer counts as surer than this: a model's certainty is not evidence of that strength.
-_SMALLEST = 1e-3
-_RARELY = 0.99  # of trusted blocks, whose evidence raises the bound where honest labels are that noisy
-
-#: A straight and a stepwise model, so that neither's blindness makes an honest block look odd.
-_MODELS = {
-    "straight": Candidate(estimator="logistic_regression"),
-    "stepwise": Candidate(
-        estimator="hist_gradient_boosting", parameters={"max_leaf_nodes": 8, "min_samples_leaf": 20, "max_iter": 60}
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,7 @@ class BlockScreen:
     Attributes
     ----------
     evidence
-        Log likelihood ratio of flipped labels against honest ones, nats; above 0 flips explain the block better.
+        Log likelihood ratio of flipped or replaced labels against honest ones, nats; above 0 they explain it better.
     harm
         Lower end of the 90 % interval of the relative rise of the loss on trusted rows.
     conflicts
@@ -101,8 +87,8 @@ def screen_blocks(rows: pd.DataFrame, new: NDArray[np.bool_], use_case: UseCase)
     Returns
     -------
     tuple of BlockScreen
-        In order of names. With fewer than :data:`TRUSTED_ROWS` trusted rows, a class that they lack, or a number to
-        predict, only conflicts are looked at.
+        In order of names. With fewer than :data:`TRUSTED_ROWS` trusted rows, a class that they lack, or numbers most of
+        which are the same, only conflicts are looked at.
 
     References
     ----------
@@ -119,9 +105,9 @@ def screen_blocks(rows: pd.DataFrame, new: NDArray[np.bool_], use_case: UseCase)
     evidence: dict[str, float] = {}
     harm: dict[str, float] = {}
     bound = use_case.training.poison.evidence
-    if use_case.target.classes and _can_be_trusted(rows[~new], use_case):
+    if _can_be_trusted(rows[~new], use_case):
         with threadpool_limits(1):  # many small fits: threads that wait for each other cost more than they bring
-            evidence, bound = _weigh_labels(rows, blocks, new, use_case)
+            evidence, bound = weigh_labels(rows, blocks, new, use_case)
             harm = measure_harm(rows, blocks, new, use_case)
     found = []
     for name, group in rows[new].groupby(blocks[new].to_numpy()):
@@ -132,31 +118,6 @@ def screen_blocks(rows: pd.DataFrame, new: NDArray[np.bool_], use_case: UseCase)
     return tuple(found)
 
 
-def flip_evidence(given: Floats, classes: int) -> float:
-    """Log likelihood ratio of labels flipped at random against honest ones, nats.
-
-    Parameters
-    ----------
-    given
-        Probability of each row's label by models that have not seen it, of shape ``(n_rows,)``.
-
-    Notes
-    -----
-    With share ``f`` of labels replaced by any other class, a label of probability ``p`` has probability
-    ``(1 - f) p + f (1 - p) / (classes - 1)``; the likelihood is the mean over the shares :data:`FLIPPED`. Were the
-    probabilities right and the rows independent, honest blocks would exceed ``log(1 / a)`` at most with probability
-    ``a`` (Ville).
-
-    Examples
-    --------
-    >>> flip_evidence(np.full(50, 0.99), 2) < 0 < flip_evidence(np.array([0.99] * 45 + [0.001] * 5), 2)
-    True
-    """
-    flipped = (1 - FLIPPED) * given[:, None] + FLIPPED * (1 - given[:, None]) / (classes - 1)
-    ratios = (np.log(flipped) - np.log(given[:, None])).sum(axis=0)
-    return float(np.logaddexp.reduce(ratios) - np.log(len(FLIPPED)))
-
-
 def measure_harm(rows: pd.DataFrame, blocks: pd.Series, new: NDArray[np.bool_], use_case: UseCase) -> dict[str, float]:
     """Relative rise of the loss on trusted rows by learning from each new block, the low end of its interval.
 
@@ -164,69 +125,37 @@ def measure_harm(rows: pd.DataFrame, blocks: pd.Series, new: NDArray[np.bool_], 
     """
     trusted = pd.factorize(blocks[~new])[0] % 3 == 0
     learnt, judged = rows[~new][~trusted], rows[~new][trusted]
-    variant = _with_models(use_case)
-    classes = use_case.target.class_names
-    labels = judged["label"].to_numpy()
+    variant, loss = with_judges(use_case), _loss(use_case)
+    labels = judged["label"].to_numpy(dtype=np.float64 if use_case.regression else object)
 
     def losses(learning: pd.DataFrame) -> Floats:
-        pipeline, _ = fit_pipeline(variant, "straight", learning)
-        return log_loss_rows(labels, answer_of(pipeline, use_case)(judged), classes)
+        pipeline, _ = fit_pipeline(variant, STRAIGHT, learning)
+        return loss(labels, answer_of(pipeline, use_case)(judged), use_case.answers)
 
     try:
         before = losses(learnt)
     except PerennialError:
         return {}  # a third of the trusted rows lacks a class
+    usual = before.mean() or 1.0
     found = {}
     for name, group in rows[new].groupby(blocks[new].to_numpy()):
-        rise = (losses(pd.concat([learnt, group], ignore_index=True)) - before) / max(before.mean(), _SMALLEST)
+        rise = (losses(pd.concat([learnt, group], ignore_index=True)) - before) / usual
         estimate = mean_over_blocks(rise, judged["event_time"], block=use_case.gate.block)
         found[str(name)] = estimate.low if estimate.low is not None else 0.0
     return found
 
 
-def _weigh_labels(
-    rows: pd.DataFrame, blocks: pd.Series, new: NDArray[np.bool_], use_case: UseCase
-) -> tuple[dict[str, float], float]:
-    """Evidence of flips by new block, and the bound: the file's, or what trusted blocks reach by themselves."""
-    given = _cross_answers(rows, blocks, use_case)
-    count = len(use_case.target.class_names)
-    by_block = {
-        kind: {str(name): flip_evidence(given[index], count) for name, index in _groups(blocks, part).items()}
-        for kind, part in (("new", new), ("trusted", ~new))
-    }
-    usual = float(np.quantile(list(by_block["trusted"].values()), _RARELY))
-    return by_block["new"], max(use_case.training.poison.evidence, usual)
-
-
-def _cross_answers(rows: pd.DataFrame, blocks: pd.Series, use_case: UseCase) -> Floats:
-    """Probability of each row's label, mean of the models, none of which has seen the row's block."""
-    variant, classes = _with_models(use_case), list(use_case.target.class_names)
-    folds = pd.factorize(blocks)[0] % FOLDS
-    hit = np.array([classes.index(label) for label in rows["label"]])
-    given = np.zeros(len(rows))
-    for fold in np.unique(folds):
-        out = folds == fold
-        for name in _MODELS:
-            pipeline, _ = fit_pipeline(variant, name, rows[~out])
-            given[out] += answer_of(pipeline, use_case)(rows[out])[np.arange(out.sum()), hit[out]] / len(_MODELS)
-    return np.clip(given, _SMALLEST, 1 - _SMALLEST)
-
-
-def _groups(blocks: pd.Series, part: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
-    where = np.flatnonzero(part)
-    names, number = np.unique(blocks.to_numpy(dtype=str)[where], return_inverse=True)
-    return {str(name): where[number == i] for i, name in enumerate(names)}
-
-
 def _can_be_trusted(rows: pd.DataFrame, use_case: UseCase) -> bool:
-    """Whether there are enough trusted rows, every class in each part of them."""
+    """Whether there are enough trusted rows: every class in each part of them, or numbers that differ."""
+    if use_case.regression:
+        return len(rows) >= TRUSTED_ROWS and bool(stats.median_abs_deviation(rows["label"].astype(float)) > 0)
     names: Sequence[str] = use_case.target.class_names
     return len(rows) >= TRUSTED_ROWS and all((rows["label"] == name).sum() >= FOLDS for name in names)
 
 
-def _with_models(use_case: UseCase) -> UseCase:
-    training = use_case.training.model_copy(update={"candidates": _MODELS})
-    return use_case.model_copy(update={"training": training})
+def _loss(use_case: UseCase) -> Loss:
+    """What a lie costs: the gate's own metric of numbers; of classes the one that sees every probability."""
+    return LOSSES[use_case.gate.metric] if use_case.regression else log_loss_rows
 
 
 def _reasons(numbers: tuple[float, float, int], rows: int, bound: float, use_case: UseCase) -> tuple[str, ...]:
@@ -234,7 +163,8 @@ def _reasons(numbers: tuple[float, float, int], rows: int, bound: float, use_cas
     options = use_case.training.poison
     found = []
     if evidence > bound:
-        found.append(f"flipped labels explain it better by {evidence:.1f} nats, at most {bound:.1f} are usual")
+        lies = "replaced" if use_case.regression else "flipped"
+        found.append(f"{lies} labels explain it better by {evidence:.1f} nats, at most {bound:.1f} are usual")
     if harm > options.harm:
         found.append(f"learning from it raises the loss on trusted rows by {harm:.1%}; {options.harm:.1%} may be")
     if conflicts >= CONFLICTING_ROWS and conflicts > options.conflicts * rows:

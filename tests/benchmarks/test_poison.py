@@ -5,16 +5,24 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from benchmarks.poison import Scene, harbour
+from benchmarks.poison import Scene, harbour, temperature
 
 pytestmark = pytest.mark.slow
+
+
+MOMENTS = (datetime(2013, 2, 22, tzinfo=UTC), datetime(2013, 4, 5, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
 def scene():
     """Winter is trusted, six weeks of spring are new."""
-    use_case, rows = harbour()
-    return Scene(use_case, rows, datetime(2013, 2, 22, tzinfo=UTC), datetime(2013, 4, 5, tzinfo=UTC))
+    return Scene(harbour(), *MOMENTS)
+
+
+@pytest.fixture(scope="module")
+def degrees():
+    """The same weeks, where the temperature in an hour is to be told."""
+    return Scene(temperature(), *MOMENTS)
 
 
 def test_drifted_clean_data_loses_no_block(scene):
@@ -39,6 +47,22 @@ def test_every_stronger_attack_is_caught(scene, attack):
     for _ in range(5):
         rows, attacked = scene.attacked(attack, 1, rng)
         assert scene.screened(rows)[1] == attacked
+
+
+@pytest.mark.parametrize("attack", ["20 % replaced", "all replaced", "shifted by 8 °C"])
+def test_lies_about_a_number_are_caught(degrees, attack):
+    """At least four of five days each; honest days of another season pass, and at most one goes with them."""
+    assert (degrees.clean_blocks, degrees.clean_aside) == (42, set())
+    rng = np.random.default_rng(2)
+    caught = innocent = 0
+
+    for _ in range(5):
+        rows, attacked = degrees.attacked(attack, 1, rng)
+        found = degrees.screened(rows)[1]
+        caught, innocent = caught + len(found & attacked), innocent + len(found - attacked)
+
+    assert caught >= 4
+    assert innocent <= 1
 
 
 def test_an_attack_hits_what_it_says(scene):

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ml.settings import PROJECT
 from ml.training.history import load_history
-from ml.training.poison import FLIPPED, flip_evidence, name_blocks, screen_blocks
-from ml.use_case import load
+from ml.training.label_evidence import FLIPPED, lie_evidence, odds_of_classes, odds_of_residuals
+from ml.training.poison import name_blocks, screen_blocks
+from ml.use_case import UseCase, load
 
 OTHER = {"Rain": "No Rain", "No Rain": "Rain"}
 ATTACKED = "2013-03-27"
@@ -120,7 +122,7 @@ def test_evidence_is_the_likelihood_ratio_of_the_mixture():
     given, shares = np.array([0.9, 0.05]), FLIPPED
     by_hand = np.mean([np.prod([((1 - f) * p + f * (1 - p) / 2) / p for p in given]) for f in shares])
 
-    assert flip_evidence(given, 3) == pytest.approx(np.log(by_hand))
+    assert lie_evidence(odds_of_classes(given, 3)) == pytest.approx(np.log(by_hand))
 
 
 def test_honest_labels_rarely_reach_the_bound():
@@ -129,7 +131,7 @@ def test_honest_labels_rarely_reach_the_bound():
     sure = rng.uniform(0.5, 0.99, (20_000, 50))
     given = np.where(rng.random(sure.shape) < sure, sure, 1 - sure)
 
-    exceeded = np.mean([flip_evidence(block, 2) > 3 for block in given])
+    exceeded = np.mean([lie_evidence(odds_of_classes(block, 2)) > 3 for block in given])
 
     assert exceeded < np.exp(-3)
 
@@ -141,3 +143,89 @@ def test_too_few_trusted_rows_screen_nothing_but_conflicts(harbour, weeks):
     new = np.arange(len(rows)) >= 100
 
     assert suspicious(flipped(rows, 1.0), new, harbour) == {}
+
+
+def test_odds_of_a_number_are_a_ratio_of_two_student_densities():
+    """By SciPy, with the scales that the quartiles of a Student sample give back; lies do not widen them."""
+    rng = np.random.default_rng(3)
+    labels = 20 + 10 * rng.standard_t(4, 40_000)
+    residuals = rng.standard_t(4, 40_000)
+    trusted = np.arange(40_000) < 20_000
+    residuals[~trusted] *= 100
+
+    odds = odds_of_residuals(residuals, labels, trusted)
+
+    honest, drawn = stats.t(4), stats.t(4, loc=20, scale=10)
+    expected = drawn.pdf(labels) / honest.pdf(residuals)
+    inside = (expected > 1e-2) & (expected < 1e2)
+    assert inside.sum() > 10_000
+    np.testing.assert_allclose(odds[inside], expected[inside], rtol=0.1)
+    assert (odds.min(), odds.max()) == (1e-3, 1e3)
+
+
+def delays(seed=0):
+    """Ninety days of a number that wind explains to within a minute; the last thirty are new."""
+    rng = np.random.default_rng(seed)
+    wind = rng.normal(size=90 * 24)
+    rows = pd.DataFrame(
+        {
+            "event_time": pd.date_range("2013-01-01", periods=90 * 24, freq="h", tz="UTC"),
+            "wind": wind,
+            "label": 10 + 5 * wind + rng.normal(size=90 * 24),
+        }
+    )
+    return rows, (rows["event_time"] >= "2013-03-02").to_numpy()
+
+
+@pytest.fixture(scope="module")
+def ferry():
+    """A use case that predicts minutes of delay."""
+    return UseCase.model_validate(
+        {
+            "name": "delay",
+            "task": "regression",
+            "time_column": "time",
+            "features": {"wind": {"type": "number"}},
+            "target": {"column": "minutes", "unit": "min", "horizon": "1h", "maturity": "1h"},
+            "training": {"history": {"file": "delay.csv"}},
+            "monitoring": {},
+        }
+    )
+
+
+def test_honest_numbers_pass_and_a_tenth_of_lies_does_not(ferry):
+    """In a hundred and fifty honest days none is put aside; five days with three numbers of other rows each all are."""
+    for seed in range(5):
+        rows, new = delays(seed)
+        assert suspicious(rows, new, ferry) == {}
+        day = np.flatnonzero(rows["event_time"].dt.strftime("%Y-%m-%d") == ATTACKED)
+        lies = rows.copy()
+        lies.loc[day[::5], "label"] = 10 + 25 * np.sign(10 - rows["label"].iloc[day[::5]])
+
+        found = suspicious(lies, new, ferry)
+
+        assert list(found) == [ATTACKED]
+        assert found[ATTACKED][0].startswith("replaced labels explain it better by ")
+
+
+def test_a_month_that_turns_the_number_round_hurts_trusted_rows(ferry):
+    """Its labels are the mirror of the truth: learning from them raises the loss on winter."""
+    rows, new = delays()
+    mirrored = rows.assign(label=rows["label"].mask(new, 20 - rows["label"]))
+    month = ferry.training.poison.model_copy(update={"block": pd.Timedelta(days=60).to_pytimedelta()})
+    training = ferry.training.model_copy(update={"poison": month})
+
+    reasons = suspicious(mirrored, new, ferry.model_copy(update={"training": training}))
+
+    assert any("raises the loss on trusted rows" in reason for found in reasons.values() for reason in found)
+
+
+def test_a_number_that_is_nearly_always_the_same_is_no_measure(ferry):
+    """Most delays are 0: nothing but conflicts is looked at."""
+    rows, new = delays()
+    rows["label"] = np.where(np.arange(len(rows)) % 10 == 0, rows["label"], 0.0)
+    rows["conflict"] = np.isin(np.arange(len(rows)), np.flatnonzero(new)[:6])
+
+    (reasons,) = suspicious(rows, new, ferry).values()
+
+    assert reasons == ("6 of 24 rows were told two labels, at most 5% are usual",)
