@@ -9,6 +9,7 @@ import typer
 
 from ml.cli import (
     alerts,
+    approve,
     backtest,
     data,
     demo,
@@ -55,6 +56,8 @@ for command in (
     pipeline.monitor,
     pipeline.retrain,
     promote.promote,
+    approve.approve,
+    approve.reject,
     rollback.rollback,
     history.history,
     events.events,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ml.evaluation.evidence import Evidence
 from ml.evaluation.rules.calibration import judge_calibration
-from ml.evaluation.rules.champion import judge_change
+from ml.evaluation.rules.champion import judge_change, measure_churn
 from ml.evaluation.rules.data import judge_data
 from ml.evaluation.rules.fairness import judge_fairness
 from ml.evaluation.rules.loss import judge_loss
@@ -40,7 +40,8 @@ def decide_gate(evidence: Evidence, use_case: UseCase) -> GateDecision:
     -------
     GateDecision
         Any ``fail`` or ``undecidable`` rejects; without a ``fail`` the state is then ``undecidable``. When every rule
-        passes: ``promote``, or ``review`` with ``retraining.mode: review``. A champion that cannot answer these rows
+        passes: ``promote``, or ``review`` with ``retraining.mode: review``; whether a change envelope then asks for a
+        person is judged in :mod:`ml.governance.envelope`. A champion that cannot answer these rows
         cannot be compared; then a person decides whatever the mode, ``champion_unevaluable``.
     """
     rules = tuple(result for rule in RULES for result in rule(evidence, use_case))
@@ -62,6 +63,7 @@ def decide_gate(evidence: Evidence, use_case: UseCase) -> GateDecision:
             *(f"{rule.name}: {rule.detail}." for rule in told),
         ),
         losses=_mean_losses(evidence),
+        churn=None if use_case.regression else measure_churn(evidence),
     )
 
 

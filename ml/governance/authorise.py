@@ -28,7 +28,7 @@ from ml.use_case import UseCase
 APPROVED_BY, APPROVAL_REASON = "approved_by", "approval_reason"
 
 #: Moves that only a version with a record of its making can have.
-_BY_EVIDENCE = ("gate", "review")
+_BY_EVIDENCE = ("gate", "envelope", "review")
 
 
 def authorise(

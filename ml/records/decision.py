@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from ml.records.approval import EnvelopeVerdict
 from ml.records.base import Record, UtcTime
 from ml.records.measure import Estimate, Verdict, Window
 from ml.records.profile import Role
@@ -319,6 +320,10 @@ class GateDecision(Record):
         cannot answer the rows, a person decides).
     losses
         Mean loss on the holdout by who forecast: ``challenger``, ``champion``, a baseline's name; lower is better.
+    churn
+        Share of decisions that differ from the champion's; None without a champion, and of a regression.
+    envelope
+        Whether the change envelope asked for a person; None where it was not asked.
     """
 
     use_case: str
@@ -330,6 +335,8 @@ class GateDecision(Record):
     rules: tuple[RuleResult, ...]
     reasons: tuple[str, ...]
     losses: dict[str, float] = Field(default_factory=dict)
+    churn: float | None = None
+    envelope: EnvelopeVerdict | None = None
 
     @property
     def p(self) -> float | None:

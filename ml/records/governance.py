@@ -55,7 +55,8 @@ class AliasMove(Record):
     version, previous
         None takes the alias away, or there was none.
     by
-        What gave the right to it: the gate, a reviewer in Airflow or MLflow, a command, a release that failed.
+        What gave the right to it: the gate, the change envelope, a review, a reviewer's own move in MLflow, a
+        command, a release that failed.
     evidence
         Records that speak for it, as ``kind/key``.
     """
@@ -63,7 +64,7 @@ class AliasMove(Record):
     use_case: str
     version: int | None
     previous: int | None
-    by: Literal["gate", "review", "command", "mlflow", "roll_back"]
+    by: Literal["gate", "envelope", "review", "command", "mlflow", "roll_back"]
     reason: str
     evidence: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import DataError, InputError
+from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
@@ -18,7 +19,8 @@ from ml.records.release import Package, ReleaseOutcome
 from ml.registry.mlflow_checks import check_name
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import ModelVersion, Registry, check_package, check_same_bytes, kept_files
-from ml.registry.tags import gate_tags, read_version, release_tags, version_tags
+from ml.registry.review_page import describe_review
+from ml.registry.tags import gate_tags, read_version, release_tags, review_tags, version_tags
 from ml.training.graph import PARITY, REFERENCE
 from ml.use_case import UseCase
 
@@ -103,6 +105,12 @@ class MemoryRegistry(Registry):
         found = self.version(version.name, version.version)
         self.runs[version.run_id].gate = decision
         self._replace(found, tags=gate_tags(decision), description=describe_gate(found.description, decision))
+
+    def record_review(self, review: ReviewRequest, use_case: UseCase, answer: ReviewAnswer | None) -> None:
+        """See :class:`Registry`."""
+        found = self.version(review.use_case, review.version)
+        page = describe_review(found.description, review, use_case, answer)
+        self._replace(found, tags=review_tags(review, answer), description=page)
 
     def record_release(self, outcome: ReleaseOutcome) -> None:
         """See :class:`Registry`."""

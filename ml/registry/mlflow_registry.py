@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml.errors import DataError, InputError
+from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
@@ -39,7 +40,8 @@ from ml.registry.port import (
     check_same_bytes,
     kept_files,
 )
-from ml.registry.tags import gate_tags, read_version, release_tags, request_identity, version_tags
+from ml.registry.review_page import describe_review
+from ml.registry.tags import gate_tags, read_version, release_tags, request_identity, review_tags, version_tags
 from ml.settings import prepare_mlflow
 from ml.training.cost import COST
 from ml.training.graph import PARITY, REFERENCE
@@ -153,6 +155,14 @@ class MlflowRegistry(Registry):
             self._client.update_model_version(version.name, str(version.version), description=page)
             self._tag(version.name, version.version, gate_tags(decision))
             self._client.set_terminated(version.run_id, "FINISHED")
+
+    def record_review(self, review: ReviewRequest, use_case: UseCase, answer: ReviewAnswer | None) -> None:
+        """See :class:`Registry`."""
+        name, number = review.use_case, review.version
+        with asking(self._url):
+            page = describe_review(self.version(name, number).description, review, use_case, answer)
+            self._client.update_model_version(name, str(number), description=page)
+            self._tag(name, number, review_tags(review, answer))
 
     def record_release(self, outcome: ReleaseOutcome) -> None:
         """See :class:`Registry`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ml.records.approval import EnvelopeVerdict
 from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, RetrainRequest, RuleResult, TrainingSet
 from ml.records.measure import Estimate, Window
 from ml.records.release import Package
@@ -57,6 +58,7 @@ def describe_gate(page: str, decision: GateDecision) -> str:
         "| rule | value | interval | bound | rows | verdict |",
         "|---|---|---|---|---|---|",
         *(_rule(rule) for rule in decision.rules),
+        *_envelope(decision.envelope),
         "",
         *(f"- mean loss on the holdout, {plain(name, 60)}: {_number(loss)}" for name, loss in decision.losses.items()),
         *(f"- {plain(reason, 300)}" for reason in decision.reasons),
@@ -114,6 +116,25 @@ def _parity(parity: Parity) -> str:
     return (
         f"{parity.verdict}: {parity.flips} of {parity.n:,} decisions differ ({parity.allowed_flips} allowed); "
         f"largest difference of a probability {parity.largest_difference:.2g}."
+    )
+
+
+def _envelope(verdict: EnvelopeVerdict | None) -> tuple[str, ...]:
+    """Lines: every rule of the envelope with its number and bound."""
+    if verdict is None:
+        return ()
+    state = "within" if verdict.inside else "outside: a person is asked"
+    return (
+        "",
+        f"**Change envelope**: {state}.",
+        "",
+        "| envelope | found | bound | |",
+        "|---|---|---|---|",
+        *(
+            f"| {plain(rule.name, 60)} | {plain(rule.detail, 160)} | {plain(rule.bound, 60)} |"
+            f" {'inside' if rule.inside else '**outside**'} |"
+            for rule in verdict.rules
+        ),
     )
 
 

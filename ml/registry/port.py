@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import ConflictError, DataError
+from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, TrainingSet
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
@@ -129,6 +130,10 @@ class Registry(ABC):
     @abstractmethod
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """Write the gate's decision to the version: tags, numbers and the page that people read."""
+
+    @abstractmethod
+    def record_review(self, review: ReviewRequest, use_case: UseCase, answer: ReviewAnswer | None) -> None:
+        """Write a question to a person, or its answer, to the version: tags, and the top of its page."""
 
     @abstractmethod
     def record_release(self, outcome: ReleaseOutcome) -> None:

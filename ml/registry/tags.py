@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ml.errors import InputError
+from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.base import as_utc
 from ml.records.decision import Choice, GateDecision, TrainingSet
 from ml.records.release import Package, ReleaseOutcome
@@ -62,6 +63,13 @@ def gate_tags(decision: GateDecision) -> dict[str, str]:
     """Tags that the gate adds; it decided about this version against that champion."""
     met = "none" if decision.champion_version is None else str(decision.champion_version)
     return {"decision": DECISIONS[decision.decision], "gate_state": decision.state, "gate_champion": met}
+
+
+def review_tags(review: ReviewRequest, answer: ReviewAnswer | None) -> dict[str, str]:
+    """Tags of a question to a person: open until when, about which evidence; or how it was answered, by whom."""
+    state = "open" if answer is None else answer.answer
+    by = {} if answer is None else {"review_by": f"{answer.actor} ({answer.by})"}
+    return {"review": state, "review_until": review.expires_at.isoformat(), "review_evidence": review.evidence} | by
 
 
 def release_tags(outcome: ReleaseOutcome) -> dict[str, str]:

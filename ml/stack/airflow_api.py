@@ -118,6 +118,32 @@ class AirflowApi:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return list(self._call("GET", path, params={"limit": 500})["task_instances"])
 
+    def answer(self, dag_id: str, run_id: str, task: str, option: str, *, reason: str) -> bool:
+        """Choose an option of a task that waits for a person; whether it waited.
+
+        Raises
+        ------
+        ServiceAway
+            Airflow does not answer.
+        """
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
+        try:
+            self._call("PATCH", path, json={"chosen_options": [option], "params_input": {"reason": reason}})
+        except InputError as error:
+            if error.got.startswith((f"HTTP {httpx.codes.NOT_FOUND}", f"HTTP {httpx.codes.CONFLICT}")):
+                return False  # there is no such question, or it was answered
+            raise
+        return True
+
+    def is_over(self, dag_id: str, run_id: str) -> bool:
+        """Whether a run has ended, or is unknown."""
+        try:
+            return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"] in _FINAL
+        except InputError as error:
+            if error.got.startswith(f"HTTP {httpx.codes.NOT_FOUND}"):
+                return True
+            raise
+
     def health(self) -> dict[str, Any]:
         """State of Airflow's own parts."""
         return dict(self._call("GET", "/api/v2/monitor/health"))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ml.use_case.approval_options import Envelope
 from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
@@ -281,8 +282,21 @@ class Retraining(_Section):
     cool_down: Duration = parse_duration("14d")
     budget: int | None = Field(default=None, ge=1, description="automatic retrainings per 365 days, at most")
     breaker: int = Field(default=4, ge=1, description="so many rejections in a row end automatic retraining")
-    mode: Literal["automatic", "review"] = "automatic"
-    reviewers: tuple[str, ...] = Field(default=(), description="who may move the alias champion by hand")
+    mode: Literal["automatic", "envelope", "review"] = Field(
+        default="automatic", description="envelope: by itself within retraining.envelope, else a person is asked"
+    )
+    envelope: Envelope = Envelope()
+    reviewers: tuple[str, ...] = Field(default=(), description="who may approve, and move the alias champion by hand")
+    four_eyes: bool = Field(default=False, description="who triggered a retraining may not approve its model")
+    approval_expires: Duration = Field(default=parse_duration("7d"), description="how long a question stays open")
+
+    @model_validator(mode="after")
+    def _envelope_is_in_use(self) -> Self:
+        if self.envelope != Envelope() and self.mode != "envelope":
+            raise ValueError(f"envelope needs mode envelope, got mode {self.mode}")
+        if not self.approval_expires:
+            raise ValueError("approval_expires must be longer than nothing")
+        return self
 
 
 class UseCase(_Section):
@@ -387,6 +401,17 @@ class UseCase(_Section):
         problems = check_gate(self)
         if problems:
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _the_envelope_fits_the_gate_and_the_candidates(self) -> Self:
+        envelope = self.retraining.envelope
+        if envelope.slice_worse_by is not None and not self.gate.slices.by:
+            raise ValueError("retraining.envelope.slice_worse_by needs gate.slices.by, got no slice")
+        unknown = [name for name in envelope.candidates if name not in self.training.candidates]
+        if unknown:
+            allowed = ", ".join(self.training.candidates)
+            raise ValueError(f"retraining.envelope.candidates must be of {allowed}, got {', '.join(unknown)}")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ml.settings import settings
+from plugins.perennial.approval_tasks import collect_answers
 from plugins.perennial.workbench import wall_clock
 
 
@@ -14,6 +15,8 @@ def look_around(**context: Any) -> list[str]:
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
 
+    for line in collect_answers():
+        print(line)
     params, fired = context["params"], []
     for number in range(params["looks"]):
         if number:

@@ -64,6 +64,19 @@ def retrain_params() -> dict[str, Param]:
     }
 
 
+def question(use_case: UseCase) -> dict[str, Any]:
+    """Keyword arguments of the task that asks a person; what it says is made by the task before it."""
+    return {
+        "doc_md": "Asks a person to approve or reject; either is an answer. Nobody in time is a no.",
+        "subject": f"Promote the challenger of {use_case.name}?",
+        "body": "{{ ti.xcom_pull(task_ids='ask') }}",
+        "options": ["Approve", "Reject"],
+        "defaults": "Reject",
+        "params": {"reason": Param("", type="string", title="Reason", description="For the ledger.")},
+        "response_timeout": use_case.retraining.approval_expires,
+    }
+
+
 def never_at_once(cron: str) -> CronTriggerTimetable:
     """Schedule in UTC whose first run waits for its moment, however long ago the last one was when a DAG appears."""
     return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plugins.perennial import assets
+from plugins.perennial.approval_tasks import ask_envelope, carry_out_answer, told_answer
 from plugins.perennial.monitor_tasks import newest_rejected
 from plugins.perennial.retrain_tasks import conclude
 from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
@@ -20,7 +21,7 @@ def evaluate(name: str, challenger: str) -> str:
     A challenger that is rejected leaves its place to the one that was rejected before it, which by now has been right
     or wrong on more rows: the return match.
     """
-    bench, entry = open_workbench(name), _challenger(challenger)
+    bench, entry = open_workbench(name), read_challenger(challenger)
     training_set = entry.training_set
     champion = bench.registry.champion(name)
     own, again = _keys(name, entry)
@@ -33,55 +34,34 @@ def evaluate(name: str, challenger: str) -> str:
         rows=(bench.lake.read_training(training_set.data_version), training_set.holdout),
         but=(own, again),
     )
-    _record(bench, entry, own, decision)
+    decision = _record(bench, entry, own, decision)
     returning = None if decision.decision != "reject" or champion is None else _returning(bench, entry, champion)
     if returning is not None:
-        decision = _meet_again(bench, entry, champion, returning)
-        _record(bench, entry, again, decision)
-    return str(decision.decision)
+        decision = _record(bench, entry, again, _meet_again(bench, entry, champion, returning))
+    return "ask" if decision.decision == "review" else str(decision.decision)
 
 
 def promote(name: str, challenger: str, *, outlet_events: Any) -> None:
-    """Move the registry's alias to the version that won and say so to the release DAG."""
-    from ml.records.governance import AliasMove
-    from ml.registry.alias import move_alias
-
-    bench, entry = open_workbench(name), _challenger(challenger)
+    """Move the registry's alias to the version that won, or that a person approved, and say so to the release DAG."""
+    bench, entry = open_workbench(name), read_challenger(challenger)
     request = entry.training_set.request
-    key, gate = _counting(bench, entry)
-    by: Any = "gate" if gate.decision == "promote" else "review"
-    move = AliasMove(
-        use_case=name,
-        version=gate.challenger_version,
-        previous=gate.champion_version,
-        by=by,
-        reason=" ".join(gate.reasons),
-        evidence=(f"gate/{key}", f"version/{name}/{gate.challenger_version}", f"request/{request.key}"),
-    )
-    move_alias(
-        move,
-        key=request.key,
-        registry=bench.registry,
-        control=bench.control,
-        actor="gate" if by == "gate" else "a reviewer in Airflow",
-        now=wall_clock(),
-        as_of=request.as_of,
-    )
+    key, gate = counting(bench, entry)
+    if gate.decision == "review":
+        carry_out_answer(bench, key, as_of=request.as_of)
+    else:
+        _move(bench, entry, key, gate)
     _conclude_by_gate(bench, entry, "promoted")
     outlet_events[assets.champion(name)].extra = {"version": gate.challenger_version, "request": request.key}
 
 
+def leave_open(name: str, challenger: str) -> None:
+    """The answer did not count, and the question stays open: by command, or by tags in MLflow."""
+    _conclude_by_gate(open_workbench(name), read_challenger(challenger), "sent_to_review")
+
+
 def reject(name: str, challenger: str) -> None:
     """Keep the champion; the challenger stays in the registry with the reasons."""
-    _conclude_by_gate(open_workbench(name), _challenger(challenger), "rejected")
-
-
-def review_body(name: str) -> str:
-    """Text of the review task: where the evidence is."""
-    return (
-        f"Approve the challenger of **{name}**? Its evidence is in the MLflow registry, model `{name}`: the newest "
-        "version, or the one before where the log of **evaluate** ends with a return match."
-    )
+    _conclude_by_gate(open_workbench(name), read_challenger(challenger), "rejected")
 
 
 def earlier_tests(bench: Workbench, *, champion: int, but: tuple[str, ...]) -> tuple[float, ...]:
@@ -111,8 +91,8 @@ def _judge(
     use_case = bench.use_case
     frame, holdout = rows
     against, past, earlier = None, None, ()
+    folder = bench.run_folder(entry.training_set.request.key) / "champion"
     if champion is not None:
-        folder = bench.run_folder(entry.training_set.request.key) / "champion"
         downloaded = bench.registry.download(champion, folder)
         against = contender(downloaded, champion.version, use_case, watermark=champion.watermark)
         past = bench.lake.read_training(champion.data_version)
@@ -128,7 +108,9 @@ def _judge(
         past=past,
         earlier=earlier,
     )
-    return decide_gate(evidence, use_case)
+    decision = decide_gate(evidence, use_case)
+    asked = decision.decision == "promote" and use_case.retraining.mode == "envelope"
+    return ask_envelope(bench, decision, package, folder, entry.training_set.request.as_of) if asked else decision
 
 
 def _returning(bench: Workbench, entry: Any, champion: Any) -> Any:
@@ -169,10 +151,39 @@ def _gates(bench: Workbench) -> list[tuple[str, Any]]:
     return [(found.key, GateDecision.model_validate_json(found.payload)) for found in stored]
 
 
-def _record(bench: Workbench, entry: Any, key: str, decision: Any) -> None:
+def _record(bench: Workbench, entry: Any, key: str, decision: Any) -> Any:
+    """What is on record: this decision, or that of an earlier try of the task."""
+    from ml.records.decision import GateDecision
+
+    stored = bench.record("gate", key, decision, as_of=entry.training_set.request.as_of, actor="gate")
+    decision = GateDecision.model_validate_json(stored.payload)
     bench.registry.record_gate(bench.registry.version(bench.use_case.name, decision.challenger_version), decision)
-    bench.record("gate", key, decision, as_of=entry.training_set.request.as_of, actor="gate")
     print(decision.model_dump_json(indent=1))
+    return decision
+
+
+def _move(bench: Workbench, entry: Any, key: str, gate: Any) -> None:
+    from ml.records.governance import AliasMove
+    from ml.registry.alias import move_alias
+
+    name, request = bench.use_case.name, entry.training_set.request
+    move = AliasMove(
+        use_case=name,
+        version=gate.challenger_version,
+        previous=gate.champion_version,
+        by="gate" if gate.envelope is None else "envelope",
+        reason=" ".join(gate.reasons),
+        evidence=(f"gate/{key}", f"version/{name}/{gate.challenger_version}", f"request/{request.key}"),
+    )
+    move_alias(
+        move,
+        key=request.key,
+        registry=bench.registry,
+        control=bench.control,
+        actor="gate",
+        now=wall_clock(),
+        as_of=request.as_of,
+    )
 
 
 def _keys(name: str, entry: Any) -> tuple[str, str]:
@@ -180,7 +191,7 @@ def _keys(name: str, entry: Any) -> tuple[str, str]:
     return f"{name}/{entry.version}", f"{name}/{entry.version}/return"
 
 
-def _counting(bench: Workbench, entry: Any) -> tuple[str, Any]:
+def counting(bench: Workbench, entry: Any) -> tuple[str, Any]:
     """The decision that counts, with its key: that of the return match where it was won, else the challenger's own."""
     found = _decisions(bench, entry)
     won = [(key, gate) for key, gate in found if gate.decision != "reject"]
@@ -194,16 +205,16 @@ def _decisions(bench: Workbench, entry: Any) -> list[tuple[str, Any]]:
     return [(key, GateDecision.model_validate_json(found.payload)) for key, found in stored if found is not None]
 
 
-def _challenger(text: str) -> Any:
+def read_challenger(text: str) -> Any:
+    """A challenger as its JSON travels between tasks."""
     from ml.records.decision import Challenger
 
     return Challenger.model_validate_json(text)
 
 
 def _conclude_by_gate(bench: Workbench, entry: Any, outcome: str) -> None:
-    _, gate = _counting(bench, entry)
-    word = {"promoted": "approved", "rejected": "declined"}[outcome]
-    reviewed = (f"A reviewer {word} it.",) if gate.decision == "review" else ()
+    key, gate = counting(bench, entry)
+    reviewed = told_answer(bench, key) if gate.decision == "review" else ()
     conclude(
         bench,
         entry.training_set.request,

@@ -40,8 +40,21 @@ _shipped = f"""{_text[:_begin]}    random_forest:
 {_text[_end:]}"""
 _shipped = _shipped.replace("  mode: automatic", "  mode: automatic\n  reviewers: [ana]")
 (USE_CASES / "harbour_weather.yaml").write_text(_shipped, encoding="utf-8")
+_asking = _shipped.replace("mode: automatic", "mode: review\n  four_eyes: true").replace("[ana]", "[ana, airflow]")
 (USE_CASES / "harbour_review.yaml").write_text(
-    _shipped.replace("name: harbour_weather", "name: harbour_review").replace("mode: automatic", "mode: review"),
+    _asking.replace("name: harbour_weather", "name: harbour_review"), encoding="utf-8"
+)
+(USE_CASES / "harbour_hasty.yaml").write_text(
+    _asking.replace("name: harbour_weather", "name: harbour_hasty").replace(
+        "mode: review", "mode: review\n  approval_expires: 1s"
+    ),
+    encoding="utf-8",
+)
+# Within its envelope it promotes by itself; nobody has signed it yet.
+(USE_CASES / "harbour_envelope.yaml").write_text(
+    _shipped.replace("name: harbour_weather", "name: harbour_envelope").replace(
+        "mode: automatic", "mode: envelope\n  envelope: {churn: 0.5, loss: [0, 1], drift_threshold: 5}"
+    ),
     encoding="utf-8",
 )
 # The data's own trap: a target that was shifted in the wrong direction, made at the first use, see test_bad_data.
@@ -131,10 +144,10 @@ os.environ.update(
     AIRFLOW__LOGGING__BASE_LOG_FOLDER=str(VAR / "logs"),
     AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
     AIRFLOW__API_AUTH__JWT_SECRET="x" * 64,
-    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="reviewer:admin",
+    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="ana:admin,airflow:admin",
     AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(VAR / "passwords.json"),
 )
-(VAR / "passwords.json").write_text('{"reviewer": "seen"}', encoding="ascii")
+(VAR / "passwords.json").write_text('{"ana": "seen", "airflow": "seen"}', encoding="ascii")
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,27 @@
-"""Branch review of the retrain DAG: nothing is promoted before a person has answered; either answer is one."""
+"""Branch review of the retrain DAG: nothing is promoted before the right person has answered, in time, what was asked.
+
+Each run makes a first model, so that the gate has no reason to reject it: what promotes one comes last.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
 
+from ml.records.approval import ReviewAnswer
 from ml.records.decision import RetrainOutcome
+from ml.store.telemetry import Telemetry
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("services")]
 
 NAME = "harbour_review"
-DAG = f"{NAME}.retrain"
 FORM = {"as_of": datetime(2013, 3, 1, tzinfo=UTC).isoformat(), "reason": "first model"}
+
+#: Who triggers a run of a test: Airflow names nobody.
+TRIGGERED_BY = "airflow"
 
 
 class Reviewer(threading.Thread):
@@ -25,11 +33,13 @@ class Reviewer(threading.Thread):
         The option to choose.
     look
         Called when the question is open, before it is answered.
+    name
+        The account.
     """
 
-    def __init__(self, answer: str, look) -> None:
+    def __init__(self, dag: str, answer: str, look, *, name: str = "ana") -> None:
         super().__init__(daemon=True)
-        self.answer, self.look = answer, look
+        self.dag, self.answer, self.look, self.account = dag, answer, look, name
         self.gives_up = threading.Event()
         self.question: dict | None = None
         self.seen: object = None
@@ -41,45 +51,180 @@ class Reviewer(threading.Thread):
         from starlette.testclient import TestClient
 
         with TestClient(create_app(apps="core")) as client:
-            account = {"username": "reviewer", "password": "seen"}
+            account = {"username": self.account, "password": "seen"}
             token = client.post("/auth/token", json=account).json()["access_token"]
             client.headers["Authorization"] = f"Bearer {token}"
             while not self.gives_up.wait(0.5):
-                found = client.get(f"/api/v2/dags/{DAG}/dagRuns/~/hitlDetails", params={"response_received": False})
+                found = client.get(
+                    f"/api/v2/dags/{self.dag}/dagRuns/~/hitlDetails", params={"response_received": False}
+                )
                 for self.question in found.json()["hitl_details"]:
                     self.seen = self.look()
-                    run = f"/api/v2/dags/{DAG}/dagRuns/{self.question['task_instance']['dag_run_id']}"
+                    run = f"/api/v2/dags/{self.dag}/dagRuns/{self.question['task_instance']['dag_run_id']}"
                     self.status = client.patch(
                         f"{run}/taskInstances/review/-1/hitlDetails",
-                        json={"chosen_options": [self.answer], "params_input": {}},
+                        json={"chosen_options": [self.answer], "params_input": {"reason": "seen the slices"}},
                     ).status_code
                     return
 
 
-@pytest.mark.parametrize(("answer", "outcome"), [("Reject", "rejected"), ("Approve", "promoted")])
-def test_in_review_mode_a_person_decides(dagbag, answer, outcome):
-    """The alias has not moved while the question is open; the answer is on record as the reason."""
+@pytest.fixture
+def bench():
+    """Stores of the use case whose mode is review."""
     from plugins.perennial.workbench import open_workbench
 
-    bench = open_workbench(NAME)
-    reviewer = Reviewer(answer, look=lambda: bench.registry.champion(NAME))
-    reviewer.start()
+    return open_workbench(NAME)
 
-    finished = dagbag.dags[DAG].test(run_conf=FORM)
 
-    reviewer.gives_up.set()
-    reviewer.join(30)
-    assert reviewer.status == 200
-    assert reviewer.seen is None
-    assert reviewer.question["subject"] == f"Promote the challenger of {NAME}?"
-    states = {task.task_id: str(task.state) for task in finished.get_task_instances()}
-    assert finished.state == "success"
-    assert states["review"] == "success"
-    assert (states["promote"], states["reject"]) == (
-        ("success", "skipped") if outcome == "promoted" else ("skipped", "success")
+@pytest.fixture
+def review(dagbag, bench):
+    """Run the retrain DAG while somebody answers: the run's states, and the person with what they saw."""
+
+    def answer(option: str, *, by: str = "ana", name: str = NAME, look=None) -> tuple[dict[str, str], Reviewer]:
+        dag = f"{name}.retrain"
+        person = Reviewer(dag, option, look=look or (lambda: bench.registry.champion(NAME)), name=by)
+        person.start()
+        finished = dagbag.dags[dag].test(run_conf=FORM)
+        person.gives_up.set()
+        person.join(30)
+        assert (person.status, str(finished.state)) == (200, "success")
+        return {task.task_id: str(task.state) for task in finished.get_task_instances()}, person
+
+    return answer
+
+
+def outcome(bench, name: str = NAME) -> RetrainOutcome:
+    """How the newest retraining ended."""
+    newest = max(bench.control.history(name, "retrain"), key=lambda stored: stored.created_at)
+    return RetrainOutcome.model_validate_json(newest.payload)
+
+
+def newest_answer(bench, name: str = NAME) -> ReviewAnswer:
+    """The answer to the newest question."""
+    newest = max(bench.control.history(name, "approval"), key=lambda stored: stored.created_at)
+    return ReviewAnswer.model_validate_json(newest.payload)
+
+
+def ended(states: dict[str, str]) -> str:
+    """The task that the answer led to."""
+    (found,) = [task for task in ("promote", "reject", "leave_open") if states[task] == "success"]
+    return found
+
+
+def test_a_person_says_no(bench, review):
+    """The question has its evidence with it; the answer is on record with person and reason, and nothing is promoted."""
+    states, person = review("Reject")
+
+    assert ended(states) == "reject"
+    assert person.question["subject"] == f"Promote the challenger of {NAME}?"
+    for part in ("| rule | value |", "Bound to the graph", "perennial approve", "/#/models/harbour_review/versions/1"):
+        assert part in person.question["body"]
+    assert outcome(bench).outcome == "rejected"
+    assert outcome(bench).reasons[0] == "ana rejected it (airflow): seen the slices."
+    assert bench.registry.champion(NAME) is None
+
+
+def test_an_approval_of_another_digest_promotes_nothing(bench, review):
+    """While the question is open somebody puts other bytes under the version's number."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(bench.settings.mlflow_url)
+    before = bench.registry.champion(NAME)
+
+    def swap():
+        number = max(version.version for version in bench.registry.versions(NAME))
+        client.set_model_version_tag(NAME, str(number), "digest", "0" * 64)
+
+    states, _ = review("Approve", look=swap)
+
+    assert ended(states) == "reject"
+    assert newest_answer(bench).answer == "void"
+    assert "has another digest" in outcome(bench).reasons[0]
+    assert bench.registry.champion(NAME) == before
+
+
+def test_who_triggered_it_does_not_approve_it_and_another_person_does_in_mlflow(bench, review):
+    """With four eyes the answer does not count and the question stays open; tags of the version answer it later."""
+    from mlflow import MlflowClient
+
+    from plugins.perennial.approval_tasks import collect_answers
+
+    states, _ = review("Approve", by=TRIGGERED_BY)
+
+    assert ended(states) == "leave_open"
+    assert outcome(bench).outcome == "sent_to_review"
+    assert bench.registry.champion(NAME) is None
+    refused = Telemetry(bench.settings.control_url).search(
+        since=datetime(2000, 1, 1, tzinfo=UTC), names=["approval_refused"]
     )
-    stored = RetrainOutcome.model_validate_json(bench.control.latest("retrain", NAME).payload)
-    assert stored.outcome == outcome
-    assert "reviewer" in stored.reasons[0]
-    champion = bench.registry.champion(NAME)
-    assert (champion is not None) == (outcome == "promoted")
+    assert [("may not approve" in event.message, event.use_case) for event in refused] == [(True, NAME)]
+
+    number, started = str(outcome(bench).challenger_version), []
+    airflow = AirflowStub(started)
+    client = MlflowClient(bench.settings.mlflow_url)
+    assert "open until" in " ".join(collect_answers(airflow))
+    client.set_model_version_tag(NAME, number, "approval_reason", "I have looked, too")
+    client.set_model_version_tag(NAME, number, "approved_by", "ana")
+    (line,) = collect_answers(airflow)
+
+    assert line.endswith("ana approved it (mlflow): I have looked, too. released")
+    assert bench.registry.champion(NAME).version == int(number)
+    assert started == [f"{NAME}.release"]
+    assert client.get_model_version(NAME, number).description.startswith("## Approval\n\nana approved it")
+    assert collect_answers(airflow) == []
+
+
+def test_an_approval_that_comes_too_late_promotes_nothing(bench, review):
+    """The question of this use case is open for a second."""
+    states, _ = review("Approve", name="harbour_hasty", look=lambda: time.sleep(1.5))
+
+    assert ended(states) == "reject"
+    assert (newest_answer(bench, "harbour_hasty").answer, outcome(bench, "harbour_hasty").outcome) == (
+        "expired",
+        "rejected",
+    )
+    assert bench.registry.champion("harbour_hasty") is None
+
+
+def test_what_nobody_has_signed_asks_a_person_who_says_yes(review):
+    """Mode envelope; the alias had not moved while the question was open, then it moves by their name, on evidence."""
+    from ml.records.governance import AliasMove
+    from ml.registry.alias import newest_move
+    from plugins.perennial.workbench import open_workbench
+
+    name = "harbour_envelope"
+    bench = open_workbench(name)
+    states, person = review("Approve", name=name, look=lambda: bench.registry.champion(name))
+
+    number = outcome(bench, name).challenger_version
+    entry = newest_move(bench.control, name)
+    move = AliasMove.model_validate_json(entry.payload)
+    assert ended(states) == "promote"
+    assert person.seen is None
+    for part in ("outside the change envelope: signature: nobody has signed it", "there is no champion to be compared"):
+        assert part in person.question["body"].replace("\\_", "_")
+    assert bench.registry.champion(name).version == number == move.version
+    assert (entry.actor, move.by) == ("ana", "review")
+    assert move.evidence[:2] == (f"approval/{name}/{number}", f"gate/{name}/{number}")
+    assert outcome(bench, name).reasons[0] == "ana approved it (airflow): seen the slices."
+
+
+class AirflowStub:
+    """Airflow after the run is over: there is no question any more."""
+
+    def __init__(self, started: list[str]) -> None:
+        self.started = started
+
+    def answer(self, *_given, **_why) -> bool:
+        """Nobody waits."""
+        return False
+
+    def is_over(self, *_run) -> bool:
+        """The run has ended."""
+        return True
+
+    def trigger(self, dag_id: str, conf: dict, *, run_id: str = "") -> str:
+        """Remember what was started."""
+        del conf
+        self.started.append(dag_id)
+        return run_id

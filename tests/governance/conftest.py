@@ -52,17 +52,28 @@ def make(tmp_path, control) -> Callable:
     """Make and promote the next version of a registry; a day later than the one before."""
     weeks = itertools.count()
 
-    def take(registry, *, name: str = NAME, promote: bool = True) -> int:
+    def take(registry, *, name: str = NAME, promote: bool = True, decision: str = "promote") -> int:
         week = next(weeks)
         use_case = WEATHER.model_copy(update={"name": name})
         now = NOW - timedelta(days=2) + timedelta(days=week)
         folder = tmp_path / f"package_{week}"
-        return make_version(registry, control, use_case, folder, week=week, now=now, promote=promote)
+        own = {"week": week, "now": now, "promote": promote, "decision": decision}
+        return make_version(registry, control, use_case, folder, **own)
 
     return take
 
 
-def make_version(registry, control, use_case, folder: Path, *, week: int, now: datetime, promote: bool = False) -> int:
+def make_version(
+    registry,
+    control,
+    use_case,
+    folder: Path,
+    *,
+    week: int,
+    now: datetime,
+    promote: bool = False,
+    decision: str = "promote",
+) -> int:
     """Everything that the retrain DAG records about a version."""
     as_of = f"{datetime(2013, 4, 19, tzinfo=UTC) + timedelta(weeks=week):%Y-%m-%d}"
     training_set = make_training_set(use_case, as_of=as_of, data_version=week)
@@ -71,12 +82,13 @@ def make_version(registry, control, use_case, folder: Path, *, week: int, now: d
     run = registry.start_run(training_set, use_case=use_case)
     version = registry.register(run, folder, package=package, parity=PARITY, choice=CHOICE, training_set=training_set)
     made = describe_version(version, Package.read(folder / PACKAGE), CHOICE, training_set)
+    champion = registry.champion(name)
     gate = GateDecision(
         use_case=name,
-        decision="promote",
+        decision=decision,
         state="first_model",
         challenger_version=version.version,
-        champion_version=None,
+        champion_version=champion.version if champion else None,
         holdout=training_set.holdout,
         rules=(),
         reasons=("it won",),

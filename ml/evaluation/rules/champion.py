@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ml.evaluation.evidence import Evidence, Floats, OldRegime
+from ml.evaluation.evidence import Evidence, OldRegime
 from ml.evaluation.paired import compare_paired
 from ml.evaluation.rules.harm import judge_harm
 from ml.records.decision import RuleResult
@@ -24,10 +24,18 @@ def judge_change(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]:
     if evidence.champion_answers is None:
         return
     if use_case.gate.churn is not None:
-        yield _judge_churn(evidence, evidence.champion_answers, use_case.gate.churn)
+        yield _judge_churn(evidence, use_case.gate.churn)
     share = _may_forget(use_case)
     if share is not None:
         yield _judge_old_regime(evidence.old_regime, use_case, share)
+
+
+def measure_churn(evidence: Evidence) -> float | None:
+    """Share of decisions that differ from the champion's, ``[0, 1]``; None without a champion's answers, or rows."""
+    if evidence.champion_answers is None or evidence.n == 0:
+        return None
+    changed = evidence.challenger_answers.argmax(axis=1) != evidence.champion_answers.argmax(axis=1)
+    return float(changed.mean())
 
 
 def _may_forget(use_case: UseCase) -> float | None:
@@ -38,9 +46,8 @@ def _may_forget(use_case: UseCase) -> float | None:
     return None if asked == "any" else asked
 
 
-def _judge_churn(evidence: Evidence, champion: Floats, bound: float) -> RuleResult:
-    changed = evidence.challenger_answers.argmax(axis=1) != champion.argmax(axis=1)
-    share = float(changed.mean()) if len(changed) else None
+def _judge_churn(evidence: Evidence, bound: float) -> RuleResult:
+    share = measure_churn(evidence)
     verdict = Verdict.UNDECIDABLE if share is None else Verdict.PASS if share <= bound else Verdict.FAIL
     return RuleResult(
         name="churn",
@@ -48,7 +55,8 @@ def _judge_churn(evidence: Evidence, champion: Floats, bound: float) -> RuleResu
         bound=bound,
         n=evidence.n,
         verdict=verdict,
-        detail=f"{int(changed.sum())} of {evidence.n} decisions differ from the champion's, {bound:.0%} allowed",
+        detail=f"{round((share or 0) * evidence.n)} of {evidence.n} decisions differ from the champion's, "
+        f"{bound:.0%} allowed",
     )
 
 
