@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.envelope import draw_envelope, measure_envelope
 from benchmarks.gate import draw_gate, measure_gate
 from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
@@ -47,6 +48,7 @@ MEASURED = {
     "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
     "ledger": Part(measure_ledger, draw_ledger),
+    "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
 }
 PARTS = (*COMPARED, *MEASURED)

@@ -40,7 +40,10 @@ _shipped = f"""{_text[:_begin]}    random_forest:
 {_text[_end:]}"""
 _shipped = _shipped.replace("  mode: automatic", "  mode: automatic\n  reviewers: [ana]")
 (USE_CASES / "harbour_weather.yaml").write_text(_shipped, encoding="utf-8")
-_asking = _shipped.replace("mode: automatic", "mode: review\n  four_eyes: true").replace("[ana]", "[ana, airflow]")
+# A candidate that is fitted at once: what is tried here is who says yes.
+_quick = _text[:_begin] + "    quick: {estimator: logistic_regression}\n" + _text[_end:]
+_quick = _quick.replace("  mode: automatic", "  mode: automatic\n  reviewers: [ana]")
+_asking = _quick.replace("mode: automatic", "mode: review\n  four_eyes: true").replace("[ana]", "[ana, dag_test]")
 (USE_CASES / "harbour_review.yaml").write_text(
     _asking.replace("name: harbour_weather", "name: harbour_review"), encoding="utf-8"
 )
@@ -52,7 +55,7 @@ _asking = _shipped.replace("mode: automatic", "mode: review\n  four_eyes: true")
 )
 # Within its envelope it promotes by itself; nobody has signed it yet.
 (USE_CASES / "harbour_envelope.yaml").write_text(
-    _shipped.replace("name: harbour_weather", "name: harbour_envelope").replace(
+    _quick.replace("name: harbour_weather", "name: harbour_envelope").replace(
         "mode: automatic", "mode: envelope\n  envelope: {churn: 0.5, loss: [0, 1], drift_threshold: 5}"
     ),
     encoding="utf-8",
@@ -144,10 +147,10 @@ os.environ.update(
     AIRFLOW__LOGGING__BASE_LOG_FOLDER=str(VAR / "logs"),
     AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
     AIRFLOW__API_AUTH__JWT_SECRET="x" * 64,
-    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="ana:admin,airflow:admin",
+    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS="ana:admin,dag_test:admin",
     AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(VAR / "passwords.json"),
 )
-(VAR / "passwords.json").write_text('{"ana": "seen", "airflow": "seen"}', encoding="ascii")
+(VAR / "passwords.json").write_text('{"ana": "seen", "dag_test": "seen"}', encoding="ascii")
 
 
 @pytest.fixture(scope="session")

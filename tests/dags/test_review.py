@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("services")]
 NAME = "harbour_review"
 FORM = {"as_of": datetime(2013, 3, 1, tzinfo=UTC).isoformat(), "reason": "first model"}
 
-#: Who triggers a run of a test: Airflow names nobody.
-TRIGGERED_BY = "airflow"
+#: Who triggers a run of a test, by Airflow.
+TRIGGERED_BY = "dag_test"
 
 
 class Reviewer(threading.Thread):
@@ -112,7 +112,7 @@ def ended(states: dict[str, str]) -> str:
 
 
 def test_a_person_says_no(bench, review):
-    """The question has its evidence with it; the answer is on record with person and reason, and nothing is promoted."""
+    """The question has its evidence with it; the answer is on record with person and reason."""
     states, person = review("Reject")
 
     assert ended(states) == "reject"
