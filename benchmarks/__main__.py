@@ -14,6 +14,7 @@ from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.gate import draw_gate, measure_gate
+from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
@@ -48,6 +49,7 @@ MEASURED = {
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
     "ledger": Part(measure_ledger, draw_ledger),
     "alerts": Part(measure_alerts, draw_alerts),
+    "kills": Part(measure_kills, draw_kills),
 }
 PARTS = (*COMPARED, *MEASURED)
 
