@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
+from benchmarks.fuzz import draw_fuzz, measure_fuzz
 from benchmarks.gate import draw_gate, measure_gate
 from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
@@ -50,6 +51,7 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "alerts": Part(measure_alerts, draw_alerts),
     "kills": Part(measure_kills, draw_kills),
+    "fuzz": Part(measure_fuzz, draw_fuzz),
 }
 PARTS = (*COMPARED, *MEASURED)
 

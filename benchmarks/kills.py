@@ -303,7 +303,7 @@ def _judge(arena: Arena, book: Book, kills: int, seconds: float) -> Kills:
 
 def _orphans(table: Path) -> int:
     """Data files that no commit has ever named; those which compaction has replaced were named once."""
-    commits = (path.read_text() for path in (table / "_delta_log").glob("*.json"))
+    commits = (path.read_bytes() for path in (table / "_delta_log").glob("*.json"))
     actions = (json.loads(line) for text in commits for line in text.splitlines())
     named = {unquote(action["add"]["path"]) for action in actions if "add" in action}
     return len(

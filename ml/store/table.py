@@ -199,7 +199,7 @@ class LakeTable:
 def flush_commit(path: Path, version: int) -> None:
     """Force the files of one commit to disk; the writer itself leaves that to the operating system."""
     log = path / "_delta_log" / f"{version:020}.json"
-    actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    actions = (json.loads(line) for line in log.read_bytes().splitlines())  # of a text, U+2028 would end a line
     files = [path / unquote(action["add"]["path"]) for action in actions if "add" in action]
     for target in {*files, *(file.parent for file in files), log, log.parent, path}:
         handle = os.open(target, os.O_RDONLY)
