@@ -295,7 +295,7 @@ def run_schemathesis(fleet: Fleet, say: Callable[[str], None]) -> tuple[int | No
 def _count_cases(report: Path) -> int:
     with report.open(encoding="utf-8") as lines:
         ended = (json.loads(line).get("ScenarioFinished") for line in lines if line.startswith('{"ScenarioFinished"'))
-        return sum(len(one["recorder"]["cases"]) for one in ended if one)
+        return sum(len(one.get("recorder", {}).get("cases", ())) for one in ended if one)
 
 
 def draw_fuzz(found: Fuzz) -> Iterator[str]:

@@ -31,6 +31,8 @@ from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
 
 DRAIN_SECONDS = 10
+
+log = logging.getLogger("ml.serving")
 #: A power cut takes what was recorded since so many seconds, at most.
 SYNC_SECONDS = 1.0
 
@@ -187,7 +189,10 @@ class _Serving:
         """Bring the outbox through a power cut, again and again."""
         while True:
             await asyncio.sleep(SYNC_SECONDS)
-            await asyncio.to_thread(self._outbox.sync)
+            try:
+                await asyncio.to_thread(self._outbox.sync)
+            except OSError as error:  # the disk refuses; the next second it is asked again
+                log.error("outbox sync failed: %s", error)  # noqa: TRY400 - it says all
 
 
 def _port(text: str) -> int:

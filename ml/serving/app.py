@@ -232,7 +232,10 @@ class App:
         try:
             await self._outbox.append(self._known(name), "request", request.identity, [record])
         except CaptureError as error:
-            raise self._not_captured(request, error) from error
+            fault = self._not_captured(request, error)
+            if name not in self._layouts or self._layouts[name].use_case.serving.when_capture_fails == "refuse":
+                raise fault from error
+            self._metrics.count_lost(name, 1)
 
     def _not_captured(self, request: Request, error: CaptureError) -> RequestRefused:
         log.error("capture failed: request_id=%s %s", request.identity, error)

@@ -91,6 +91,8 @@ SCENES: dict[str, Scene] = {
     "bad_values": many_bad_values,
     "inference_errors": when(code=401),
     "capture_failed": when(name="capture_failed", code=501),
+    "answers_not_recorded": gauge("capture_lost_rows", 12, 0, use_case="ferry"),
+    "records_not_safe": when(name="outbox_sync_failed", code=0),
     "release_refused": when(name="release_refused", code=601),
     "release_taken_back": when(name="release_taken_back", code=601, key="ferry/2"),
     "person_needed": when(name="person_needed", key="ferry/2026-01-05"),
