@@ -37,6 +37,12 @@ KILLS, CLIENTS, SEED = 500, 8, 2013
 #: Drawn twice as often as the other steps.
 COMMIT = "in the Delta commit"
 
+#: Where a seeded fault shows: kills are aimed there, so that few are enough.
+AIMED = {
+    "forgets what it has appended": ("committed, not yet deleted", "deleting from the outbox"),
+    "deletes before it appends": ("decoding", COMMIT),
+}
+
 #: A client's pause between two requests, seconds: the lake is to be read through in the end.
 _PAUSE = 0.01
 
@@ -194,10 +200,11 @@ class Arena:
 
     def kill_ingester(self) -> bool:
         """Whether an ingester was killed; one that ended before its turn was not."""
-        place = self.rng.choice((BETWEEN, *INGESTER, COMMIT))
+        aimed = [place for place in AIMED.get(self.fault, ()) if place in INGESTER]
+        place = self.rng.choice(aimed or (BETWEEN, *INGESTER, COMMIT))
         self.tell_events()
         beside = self.start_ingester("beside")[0] if self.rng.random() < 0.2 else None
-        process, mark = self.start_ingester("victim", place, self._delay(0.02))
+        process, mark = self.start_ingester("victim", place, 0.0 if aimed else self._delay(0.02))
         if place == BETWEEN:
             process.join(self.rng.uniform(0.02, 0.4))
             if process.is_alive():

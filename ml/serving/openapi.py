@@ -35,6 +35,7 @@ def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
     paths["/v2/repository/index"] = {method: {"responses": told} for method in ("get", "post")}
     for name, use_case in use_cases.items():
         paths[f"/score/{name}"] = {"post": _operation(use_case.description or name, _score_body(use_case), "200")}
+        paths[f"/score/{name}"]["post"]["responses"]["207"] = {"description": "some rows answered, others refused"}
         paths[f"/labels/{name}"] = {"post": _operation(f"late truth for {name}", _label_body(use_case), "202")}
         paths[f"/invocations/{name}"] = {
             "post": _operation(f"{name} by MLflow's protocol", _invocation(use_case), "200", _CSV)
