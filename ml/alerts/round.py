@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ml.alerts.channels import Channels, Trigger
+from ml.alerts.channels import Channels, Repair, Trigger
 from ml.alerts.current import InForce, rules_in_force
 from ml.alerts.deliver import Sending, deliver_due
 from ml.alerts.look import Look, look, tidy
@@ -45,6 +45,7 @@ def run_round(
     settings: Settings,
     *,
     trigger: Trigger | None = None,
+    repair: Repair | None = None,
     stand_in: bool = False,
     everything: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -55,6 +56,8 @@ def run_round(
     ----------
     trigger
         How DAGs are triggered; None where there is no Airflow to ask.
+    repair
+        How runbooks are run; None where nobody can.
     stand_in
         Whether this is done in place of the alerting DAG: then no heartbeat is left, for the DAG's is missed.
     everything
@@ -75,7 +78,7 @@ def run_round(
     now = clock()
     in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now)
     found = look(in_force.rules, store=store, telemetry=telemetry, now=now, everything=everything)
-    tries = deliver_due(open_sending(settings, in_force, trigger=trigger), clock=clock)
+    tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repair=repair), clock=clock)
     if now.minute == 0:  # once an hour is often enough
         tidy(store, now=now)
         telemetry.prune(events_before=now - _EVENTS_KEPT, rollups_before=now - _ROLLUPS_KEPT)
@@ -84,11 +87,13 @@ def run_round(
     return Round(in_force, found, tuple(tries), problems)
 
 
-def open_sending(settings: Settings, in_force: InForce, *, trigger: Trigger | None = None) -> Sending:
+def open_sending(
+    settings: Settings, in_force: InForce, *, trigger: Trigger | None = None, repair: Repair | None = None
+) -> Sending:
     """Channels of an installation with the rules in force."""
     return Sending(
         rules=in_force.rules,
-        channels=Channels(settings.mailbox, settings.read_alert_secrets(), trigger),
+        channels=Channels(settings.mailbox, settings.read_alert_secrets(), trigger, repair),
         store=AlertStore(settings.control_url),
         telemetry=Telemetry(settings.control_url),
     )

@@ -87,7 +87,17 @@ class TriggerDag(Strict):
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
-AnyChannel = Annotated[Mailbox | Email | Webhook | AppriseService | TriggerDag, Field(discriminator="kind")]
+class RunRunbook(Strict):
+    """A prepared repair of ``target``; where none is given, of the alert's use case, or of what it is grouped by."""
+
+    kind: Literal["runbook"]
+    runbook: Name
+    target: str = ""
+
+
+AnyChannel = Annotated[
+    Mailbox | Email | Webhook | AppriseService | TriggerDag | RunRunbook, Field(discriminator="kind")
+]
 
 
 class SilenceWindow(Strict):

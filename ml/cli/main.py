@@ -15,6 +15,7 @@ from ml.cli import (
     drift,
     evaluate,
     events,
+    health,
     history,
     key,
     league,
@@ -24,6 +25,7 @@ from ml.cli import (
     prove_gate,
     quarantine,
     rollback,
+    runbook,
     stack,
     use_case,
 )
@@ -47,6 +49,7 @@ for command in (
     stack.up,
     stack.down,
     stack.status,
+    health.health,
     drift.profile,
     drift.drift,
     backtest.backtest,
@@ -67,6 +70,7 @@ app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: 
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
+app.add_typer(runbook.app, name="runbook", help="Prepared repairs: list them, run one, what they did.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 
 

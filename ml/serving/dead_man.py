@@ -1,7 +1,7 @@
 """The dead man's switch: the scoring service watches the watcher, and has somebody look in its place.
 
 Alerting leaves a heartbeat after each round. When that is stale, a process of its own is started that says so and
-looks itself (:mod:`ml.alerts.dead_man`): this service stays as light as it is, and goes on answering.
+looks itself (:mod:`ml.stack.stand_in`): this service stays as light as it is, and goes on answering.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STALE_SECONDS = 180.0
 #: At least so long between two stand-ins.
 AGAIN_SECONDS = 30.0
 
-COMMAND = (sys.executable, "-m", "ml.alerts.dead_man")
+COMMAND = (sys.executable, "-m", "ml.stack.stand_in")
 
 log = logging.getLogger(__name__)
 

@@ -122,6 +122,10 @@ class AirflowApi:
         """State of Airflow's own parts."""
         return dict(self._call("GET", "/api/v2/monitor/health"))
 
+    def pool(self, name: str = "default_pool") -> dict[str, Any]:
+        """Slots of a pool: ``slots``, ``occupied_slots``, ``queued_slots`` and others."""
+        return dict(self._call("GET", f"/api/v2/pools/{name}"))
+
     def _failed(self, dag_id: str, run_id: str) -> list[str]:
         tasks = self.task_instances(dag_id, run_id)
         return [f"task {task['task_id']}" for task in tasks if task["state"] == "failed"]

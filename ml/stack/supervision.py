@@ -158,6 +158,17 @@ class Supervisor:
             self._ask("stopProcess", f"{_GROUP}:{service}")
         self._ask("startProcess", f"{_GROUP}:{service}", False)
 
+    def start_anew(self, service: str) -> None:
+        """Kill a service, also one that hangs or is stopped, and start it; its children end with its next start."""
+        before = self.states()[service].pid
+        with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+            self._ask("signalProcess", f"{_GROUP}:{service}", "KILL")
+        deadline = time.monotonic() + 10
+        while before is not None and self.states()[service].pid == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with contextlib.suppress(xmlrpc.client.Fault):  # the supervisor was faster
+            self.ensure_started(service)
+
     def stop(self, *, timeout: float = 25.0) -> None:
         """Stop all services and supervisord itself; nothing happens when it does not run."""
         try:

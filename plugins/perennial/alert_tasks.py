@@ -13,13 +13,16 @@ def look_around(**context: Any) -> list[str]:
     """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired."""
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
+    from ml.stack.repair import open_repair
 
     params, fired = context["params"], []
     for number in range(params["looks"]):
         if number:
             time.sleep(params["pause"])
         try:
-            done = run_round(settings(), trigger=_trigger, everything=params["everything"])
+            done = run_round(
+                settings(), trigger=_trigger, repair=open_repair(settings()), everything=params["everything"]
+            )
         except PerennialError as error:
             tell_of_failure(error, settings(), now=wall_clock())
             raise

@@ -110,6 +110,10 @@ SCENES: dict[str, Scene] = {
     "disk_full": gauge("disk_free_share", 0.01, 0.5),
     "channel_dead": when(name="channel_dead"),
     "rules_refused": when(name="rules_refused"),
+    "resource_high": gauge("resource_high", 1, 0, label="disk"),
+    "resource_unknown": gauge("resource_unknown", 1, 0, label="mlflow"),
+    "runbook_failed": when(name="runbook_failed", key="restart_replica/1"),
+    "runbook_repaired": when(name="runbook_repaired", key="restart_replica/1"),
 }
 
 
