@@ -13,6 +13,7 @@ from ml.cli import (
     data,
     demo,
     drift,
+    drill,
     evaluate,
     events,
     history,
@@ -58,6 +59,7 @@ for command in (
     rollback.rollback,
     history.history,
     events.events,
+    drill.drill,
     data.lineage,
     league.league,
 ):

@@ -8,16 +8,24 @@ from typing import Any
 from ml.settings import settings
 from plugins.perennial.workbench import wall_clock
 
+#: The DAG is scheduled each minute.
+RUN_SECONDS = 60.0
+MOST_LOOKS = 30
+
 
 def look_around(**context: Any) -> list[str]:
-    """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired."""
+    """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired.
+
+    As many as fit into a minute at the pace of the rule file, or as many as the form says.
+    """
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
 
     params, fired = context["params"], []
-    for number in range(params["looks"]):
+    began, pause, number = time.monotonic(), 0.0, 0
+    while number < (params["looks"] or MOST_LOOKS):
         if number:
-            time.sleep(params["pause"])
+            time.sleep(pause)
         try:
             done = run_round(settings(), trigger=_trigger, everything=params["everything"])
         except PerennialError as error:
@@ -25,6 +33,10 @@ def look_around(**context: Any) -> list[str]:
             raise
         fired += [step.rule for step in done.look.transitions if step.step == "fired"]
         _print(done)
+        number += 1
+        pause = done.in_force.rules.tick.total_seconds() if params["pause"] is None else params["pause"]
+        if params["looks"] is None and time.monotonic() - began + 1.5 * pause > RUN_SECONDS:
+            break  # the next run looks
     return fired
 
 
