@@ -81,12 +81,8 @@ def _drill(current: Settings, names: list[str], use_case: str | None, tick: floa
     check_local(current)
     scene = choose_scene(as_running(current), use_case)
     wanted = [FAULTS[name] for name in names] or list(FAULTS.values())
-    folder = current.var / "drill"
-    folder.mkdir(parents=True, exist_ok=True)
-    with progress_bar("the drill") as show, (folder / "injections.log").open("ab") as log:
-        found = run_drill(scene, wanted, tick=timedelta(seconds=tick), log=log, say=show)
-    found.write(folder / "result.json")
-    return found
+    with progress_bar("the drill") as show:
+        return run_drill(scene, wanted, tick=timedelta(seconds=tick), book=current.var / "drill", say=show)
 
 
 def _print_faults(*, as_json: bool) -> None:

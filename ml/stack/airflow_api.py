@@ -104,6 +104,12 @@ class AirflowApi:
             if not error.got.startswith(f"HTTP {httpx.codes.NOT_FOUND}"):
                 raise
 
+    def oldest_waiting(self) -> datetime | None:
+        """Since when the run that has waited longest is to begin, UTC; None when no run waits."""
+        query = {"state": "queued", "order_by": "run_after", "limit": 1}
+        found = self._call("GET", "/api/v2/dags/~/dagRuns", params=query)["dag_runs"]
+        return datetime.fromisoformat(found[0]["run_after"]) if found else None
+
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self._dags()}

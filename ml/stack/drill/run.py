@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO
 
 from ml.errors import PerennialError
@@ -24,7 +25,7 @@ LIMIT_SECONDS = 120.0
 #: A repair that takes longer has failed.
 REPAIR_SECONDS = 120.0
 #: What the stack may take to be itself again once a fault is undone.
-_UNDONE_SECONDS = 90.0
+UNDONE_SECONDS = 180.0
 _LOOK_SECONDS = 0.5
 
 #: Told what is being done, and the share of the drill that is done.
@@ -37,7 +38,7 @@ class Patience:
 
     notice: float = LIMIT_SECONDS + 30.0
     repair: float = REPAIR_SECONDS
-    undone: float = _UNDONE_SECONDS
+    undone: float = UNDONE_SECONDS
     quiet: float = 150.0
 
 
@@ -64,40 +65,57 @@ class _Seen:
     also: list[str] = field(default_factory=list)
 
 
-def run_drill(scene: Scene, faults: Sequence[Fault], *, tick: timedelta, log: IO[bytes], say: Say) -> DrillResult:
+def run_drill(scene: Scene, faults: Sequence[Fault], *, tick: timedelta, book: Path, say: Say) -> DrillResult:
     """Inject faults one after the other, each until it was noticed and repaired, or nobody can be expected to.
+
+    Parameters
+    ----------
+    book
+        Folder in which the result so far is kept after each fault, and what the injections say.
 
     Raises
     ------
     PerennialError
-        The stack does not work to begin with, or did not come back after a fault.
+        The stack does not work to begin with, or alerting does not look.
     """
-    started, began = datetime.now(UTC), time.monotonic()
     if not scene.serves():
         raise PerennialError("the stack does not serve to begin with", where=scene.use_case.name, got="no answer")
     skipped = {fault.name: why for fault in faults if (why := fault.needs(scene))}
     wanted = [fault for fault in faults if fault.name not in skipped]
-    oracle = Oracle(scene.folder, scene.use_case, scene.rows)
-    with (
-        DrillRules(scene.settings, tick=tick) as rules,
-        CheckedTraffic(
-            scene.settings.scoring_url,
-            scene.use_case,
-            scene.rows,
-            oracle,
-            event_time=scene.moment,
-            key=scene.settings.scoring_key,
-        ) as traffic,
-        closing(log),
-    ):
-        drill, results = Drill(scene, rules, traffic, oracle, log), list[FaultResult]()
+    book.mkdir(parents=True, exist_ok=True)
+    started, results = datetime.now(UTC), list[FaultResult]()
+    with _set_up(scene, tick, book) as drill:
+        say("waiting for the first look by the drill's rules", 0.0)
+        await_look(scene, seconds=UNDONE_SECONDS)
+        found = _sum_up(drill, results, started, tick, skipped)
         for number, fault in enumerate(wanted):
             say(fault.name, number / len(wanted))
             results.append(drill_fault(drill, fault))
-    heard = traffic.heard
+            found = _sum_up(drill, results, started, tick, skipped)
+            found.write(book / "result.json")
+    return found
+
+
+@contextmanager
+def _set_up(scene: Scene, tick: timedelta, book: Path) -> Iterator[Drill]:
+    """The drill's rules in force, traffic on its way."""
+    oracle, current = Oracle(scene.folder, scene.use_case, scene.rows), scene.settings
+    moment, key = scene.moment, current.scoring_key
+    with (
+        DrillRules(current, tick=tick) as rules,
+        CheckedTraffic(current.scoring_url, scene.use_case, scene.rows, oracle, event_time=moment, key=key) as traffic,
+        (book / "injections.log").open("ab") as log,
+    ):
+        yield Drill(scene, rules, traffic, oracle, log)
+
+
+def _sum_up(
+    drill: Drill, results: Sequence[FaultResult], started: datetime, tick: timedelta, skipped: dict[str, str]
+) -> DrillResult:
+    heard = drill.traffic.heard
     return DrillResult(
         started_at=started,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round((datetime.now(UTC) - started).total_seconds(), 1),
         tick=tick.total_seconds(),
         limit=LIMIT_SECONDS,
         faults=tuple(results),
@@ -108,6 +126,14 @@ def run_drill(scene: Scene, faults: Sequence[Fault], *, tick: timedelta, log: IO
         unheard=heard.unheard,
         wrong=heard.wrong,
         first_wrong=tuple(heard.first_wrong),
+    )
+
+
+def await_look(scene: Scene, *, seconds: float) -> None:
+    """Return when alerting has looked since now: whatever comes then is judged by the drill's rules."""
+    heartbeat, now = scene.settings.heartbeat, time.time()
+    wait_until(
+        lambda: heartbeat.exists() and heartbeat.stat().st_mtime > now, "a look of the alerting DAG", seconds=seconds
     )
 
 
@@ -192,8 +218,10 @@ def _wait_until_quiet(drill: Drill, fault: Fault) -> None:
 
 
 def _works_again(drill: Drill) -> bool:
+    """Whether the stack serves again, and alerting looks again: the next fault must find both as they should be."""
     try:
         wait_until(drill.scene.serves, "the stack", seconds=drill.patience.undone)
+        await_look(drill.scene, seconds=drill.patience.undone)
     except PerennialError:
         return False
     return True

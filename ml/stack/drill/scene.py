@@ -30,9 +30,10 @@ from ml.use_case import UseCase
 
 #: Rows of the history that are asked, newest first.
 ROWS = 600
-#: Drills take place so long before the history, each in an hour of its own: their rows are in nobody's window.
-_BEFORE_HISTORY = timedelta(days=365 * 41)
-_HOURS = 350_000
+#: Drills take place so many years before the history, each in an hour of its own: their rows are in nobody's window,
+#: and those of the traffic are not in the windows of the faults that have the monitor look.
+_YEARS = {"traffic": 41, "drift": 30, "labels": 19}
+_HOURS = 87_600
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,14 @@ class Scene:
 
     @property
     def moment(self) -> datetime:
+        """Event time of traffic in this minute's drill; see :meth:`moment_of`."""
+        return self.moment_of("traffic")
+
+    def moment_of(self, purpose: str) -> datetime:
         """Event time that belongs to this minute's drill alone, UTC, a whole hour long before the history."""
         oldest = self.rows["event_time"].min().to_pydatetime().astimezone(UTC)
         hours = int(time.time() // 60) % _HOURS
-        return datetime(oldest.year, 1, 1, tzinfo=UTC) - _BEFORE_HISTORY + timedelta(hours=hours)
+        return datetime(oldest.year - _YEARS[purpose], 1, 1, tzinfo=UTC) + timedelta(hours=hours)
 
     @property
     def outboxes(self) -> list[Path]:

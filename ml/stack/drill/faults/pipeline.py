@@ -15,6 +15,8 @@ from ml.stack.drill.fault import Facts, Fault, Steps
 from ml.stack.drill.scene import Scene
 
 _BATCH = 200
+#: A drill cannot wait for a quarter of an hour: a run that waits for so long is stuck.
+WAITING_SECONDS = 10
 _RUN_SECONDS = 150.0
 
 
@@ -39,16 +41,16 @@ def _is_unstuck(scene: Scene, facts: Facts) -> bool:
 @contextmanager
 def _drift(scene: Scene) -> Steps:
     """A window whose numbers are all near the ends of their ranges; the monitor looks at it."""
-    end = scene.moment
-    _send(scene, _shift(scene.rows, scene), end)
+    end = scene.moment_of("drift")
+    _send(scene, _blur(_shift(scene.rows, scene), scene), end)
     yield {"at": time.time()} | _monitor(scene, end)
 
 
 @contextmanager
 def _label_drought(scene: Scene) -> Steps:
     """Two windows of answers whose truth never comes; the monitor looks at both."""
-    end = scene.moment - timedelta(days=365)
-    _send(scene, scene.rows, end)
+    end = scene.moment_of("labels")
+    _send(scene, _blur(scene.rows, scene), end)
     yield {"at": time.time()} | _monitor(scene, end) | _monitor(scene, end + timedelta(minutes=1))
 
 
@@ -59,6 +61,17 @@ def _shift(rows: pd.DataFrame, scene: Scene) -> pd.DataFrame:
             continue
         lowest, highest = feature.range or (float(rows[name].min()), float(rows[name].max()) * 2 + 1)
         changed[name] = highest - 0.05 * (highest - lowest) * np.linspace(0, 1, len(rows))
+    return changed
+
+
+def _blur(rows: pd.DataFrame, scene: Scene) -> pd.DataFrame:
+    """Rows that are copies of no others, those of an earlier drill included: numbers a little off, within ranges."""
+    rng, changed = np.random.default_rng(time.time_ns()), rows.copy()
+    for name, feature in scene.use_case.features.items():
+        if feature.type == "number":
+            lowest, highest = feature.range or (float(rows[name].min()), float(rows[name].max()))
+            off = 0.002 * (highest - lowest) * rng.uniform(-1, 1, len(rows))
+            changed[name] = (rows[name] + off).clip(lowest, highest)
     return changed
 
 
@@ -84,11 +97,12 @@ PIPELINE = (
     Fault(
         "stuck_run",
         0,
-        "the monitor DAG is paused and a run of it waits",
+        f"the monitor DAG is paused and a run of it waits; {WAITING_SECONDS} s are too long to the drill",
         "the run is deleted, the DAG goes on",
-        ("stuck_run",),
+        ("run_waiting",),
         _stuck_run,
         repaired=_is_unstuck,
+        bounds=lambda _: {"run_waiting": {"above": WAITING_SECONDS}},
     ),
     Fault(
         "drift",

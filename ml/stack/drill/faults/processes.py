@@ -15,7 +15,7 @@ from ml.stack.drill.scene import Scene, send_signal, wait_until
 from ml.stack.readiness import find_unready
 
 #: A replica that is slowed down stands still so long, and then goes on so long, seconds.
-_STILL, _GOING = 0.4, 0.02
+_STILL, _GOING = 1.0, 0.05
 #: What a service may take to be ready again.
 _START_SECONDS = 90.0
 
@@ -100,7 +100,7 @@ PROCESSES = (
     Fault(
         "latency",
         0,
-        "the replicas stand still for 0.4 s after each 0.02 s",
+        "the replicas stand still for a second after each twentieth of one",
         "the replicas go on",
         ("slow_answers", "slow_probe"),
         _slow_replicas,
