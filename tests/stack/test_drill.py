@@ -65,9 +65,11 @@ class FakeScene:
         self.numbers = {"scoring": 1, "mlflow": 2}
 
     def pids(self) -> dict:
+        """Main process of each service."""
         return dict(self.numbers)
 
     def serves(self) -> bool:
+        """It always does."""
         return True
 
 
@@ -211,7 +213,7 @@ def test_a_stack_that_is_not_local_is_refused(tmp_path):
 
 
 def test_a_fault_is_undone_when_the_drill_is_killed(tmp_path):
-    """kill -9 of the drill closes a pipe, and the manifest that was cut in half is whole again."""
+    """Kill -9 of the drill closes a pipe, and the manifest that was cut in half is whole again."""
     manifest = tmp_path / "releases" / "harbour_weather" / "manifest.json"
     manifest.parent.mkdir(parents=True)
     manifest_text = '{"whole": true}'
