@@ -168,7 +168,8 @@ RESOURCES = (
     Fault(
         "memory_pressure",
         0,
-        f"{_HELD} clients hold back the last byte of {_BODY / 1e6:g} MB each",
+        f"{_HELD} clients hold back the last byte of {_BODY / 1e6:g} MB each; "
+        f"{_MEMORY:g} MB more are much to the drill",
         "they hang up",
         ("memory_high",),
         _hungry_replica,
