@@ -205,11 +205,14 @@ class RuleFile(Strict):
         Channels in order: a notice goes to the first, and to the next when that is dead.
     link
         Address that notices lead to; empty for none.
+    tick
+        How often the alerting DAG looks: a rule is not looked at more often.
     """
 
     channels: dict[Name, AnyChannel] = Field(min_length=1)
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
     link: str = ""
+    tick: Duration = timedelta(seconds=30)
     rules: tuple[Rule, ...]
 
     @field_validator("link")
@@ -218,6 +221,13 @@ class RuleFile(Strict):
         if link and not link.startswith(("http://", "https://")):
             raise ValueError(f"must begin with http:// or https://, got {link!r}")
         return link
+
+    @field_validator("tick")
+    @classmethod
+    def _tick_is_of_a_minute(cls, tick: timedelta) -> timedelta:
+        if not timedelta(seconds=2) <= tick <= timedelta(seconds=60):
+            raise ValueError(f"must be from 2s to 60s, got {tick.total_seconds():g}s")
+        return tick
 
     def problems(self) -> tuple[Problem, ...]:
         """Names that lead nowhere or come twice."""

@@ -13,6 +13,7 @@ from ml.cli import (
     data,
     demo,
     drift,
+    drill,
     evaluate,
     events,
     health,
@@ -61,6 +62,7 @@ for command in (
     rollback.rollback,
     history.history,
     events.events,
+    drill.drill,
     data.lineage,
     league.league,
 ):

@@ -152,10 +152,14 @@ class Supervisor:
         if state is not None and state.word not in {"RUNNING", "STARTING", "BACKOFF"}:
             self._ask("startProcess", f"{_GROUP}:{service}", False)
 
-    def restart(self, service: str) -> None:
-        """Stop a service, once it has finished what it is doing, and start it."""
+    def stop_service(self, service: str) -> None:
+        """Stop one service, which stays stopped until somebody starts it; one that does not run is left alone."""
         with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
             self._ask("stopProcess", f"{_GROUP}:{service}")
+
+    def restart(self, service: str) -> None:
+        """Stop a service, once it has finished what it is doing, and start it."""
+        self.stop_service(service)
         self._ask("startProcess", f"{_GROUP}:{service}", False)
 
     def start_anew(self, service: str) -> None:

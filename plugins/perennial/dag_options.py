@@ -82,8 +82,22 @@ def every_two_minutes() -> CronTriggerTimetable:
 def alert_params() -> dict[str, Param]:
     """Form of the alerting DAG: how often a run looks."""
     return {
-        "looks": Param(2, type="integer", minimum=1, maximum=10, title="Looks", description="Rounds of one run."),
-        "pause": Param(30.0, type="number", minimum=0, maximum=60, title="Pause", description="Seconds between them."),
+        "looks": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=30,
+            title="Looks",
+            description="Rounds of one run. Empty: as many as fit into a minute.",
+        ),
+        "pause": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            maximum=60,
+            title="Pause",
+            description="Seconds between them. Empty: as the rule file says.",
+        ),
         "everything": Param(
             False, type="boolean", title="Everything", description="Judge rules that are not due, too."
         ),
