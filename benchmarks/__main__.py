@@ -18,6 +18,7 @@ from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
+from benchmarks.releases import draw_releases, measure_releases
 from benchmarks.scoring import compare_scoring
 from benchmarks.table import draw, draw_detection
 from benchmarks.years import compare_years
@@ -48,6 +49,7 @@ MEASURED = {
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
     "ledger": Part(measure_ledger, draw_ledger),
     "alerts": Part(measure_alerts, draw_alerts),
+    "releases": Part(measure_releases, draw_releases),
 }
 PARTS = (*COMPARED, *MEASURED)
 
