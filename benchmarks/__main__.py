@@ -21,6 +21,7 @@ from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
+from benchmarks.releases import draw_releases, measure_releases
 from benchmarks.scoring import compare_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.table import draw, draw_detection
@@ -55,6 +56,7 @@ MEASURED = {
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
+    "releases": Part(measure_releases, draw_releases),
 }
 PARTS = (*COMPARED, *MEASURED)
 

@@ -33,8 +33,9 @@ RETRAIN = {
     "give_back": set(),
 }
 RELEASE = {
-    "stage": {"verify", "switch", "confirm", "served", "roll_back"},
-    "verify": {"switch", "roll_back"},
+    "stage": {"verify", "canary", "switch", "confirm", "served", "roll_back"},
+    "verify": {"canary", "switch", "roll_back"},
+    "canary": {"switch", "roll_back"},
     "switch": {"confirm"},
     "confirm": {"served", "roll_back"},
     "served": set(),
