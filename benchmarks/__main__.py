@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,16 @@ from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.envelope import draw_envelope, measure_envelope
+from benchmarks.fuzz import draw_fuzz, measure_fuzz
 from benchmarks.gate import draw_gate, measure_gate
+from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
+from benchmarks.releases import draw_releases, measure_releases
 from benchmarks.scoring import compare_scoring
+from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.table import draw, draw_detection
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
@@ -50,6 +55,10 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "kills": Part(measure_kills, draw_kills),
+    "fuzz": Part(measure_fuzz, draw_fuzz),
+    "soak": Part(measure_soak, draw_soak),
+    "releases": Part(measure_releases, draw_releases),
 }
 PARTS = (*COMPARED, *MEASURED)
 
@@ -60,7 +69,8 @@ def main(arguments: list[str]) -> None:
     settings().quieten_this_process()
     with tempfile.TemporaryDirectory() as folder, progress_line("benchmarks") as say:
         compared = [row for name, part in COMPARED.items() if name in asked.parts for row in part(Path(folder), say)]
-        found = {name: part.measure(Path(folder), say) for name, part in MEASURED.items() if name in asked.parts}
+        measured = MEASURED | {"soak": Part(partial(measure_soak, seconds=asked.seconds), draw_soak)}
+        found = {name: part.measure(Path(folder), say) for name, part in measured.items() if name in asked.parts}
     if "detection" in found and asked.plot:
         stderr.print(f"drawn: {plot_false_alarms(found['detection'], asked.plot)}")
     if asked.json:
@@ -78,6 +88,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all when none is named")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the false alarms of the part detection")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of the part soak; default %(default)g")
     asked = parser.parse_args(arguments)
     asked.parts = asked.parts or list(PARTS)
     unknown = [part for part in asked.parts if part not in PARTS]

@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         return self.var / "alerts" / "heartbeat.json"
 
     @property
+    def drill_rules(self) -> Path:
+        """Alert rules of a drill, in force while it keeps them fresh, ``{var}/alerts/drill.yaml``."""
+        return self.var / "alerts" / "drill.yaml"
+
+    @property
     def mailbox(self) -> Path:
         """Folder of the messages that stay on this machine, ``{var}/mailbox``."""
         return self.var / "mailbox"

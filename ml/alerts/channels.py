@@ -10,7 +10,7 @@ from typing import Any
 
 from ml.alerts.mail import digest_of
 from ml.alerts.mailbox import post_notice
-from ml.alerts.rules import AppriseService, Email, Mailbox, RuleFile, TriggerDag, Webhook
+from ml.alerts.rules import AppriseService, Email, Mailbox, RuleFile, RunRunbook, TriggerDag, Webhook
 from ml.alerts.smtp import send_mail
 from ml.alerts.webhook import send_webhook
 from ml.errors import InputError, PerennialError, ServiceAway
@@ -18,6 +18,9 @@ from ml.records.alert import Notice
 
 #: Starts a run of a DAG, once per run id: ``(dag_id, conf, run_id)``.
 Trigger = Callable[[str, dict[str, Any], str], str]
+
+#: Runs a runbook, once per key: ``(runbook, target, reason, evidence, key)``; an error when it has not repaired.
+Repair = Callable[[str, str, str, str, str], str]
 
 
 def _now() -> datetime:
@@ -34,11 +37,14 @@ class Channels:
         Addresses with accounts, and keys of signatures, by the names that rule files use.
     trigger
         None where there is no Airflow to ask.
+    repair
+        None where nobody can run a runbook.
     """
 
     mailbox: Path
     secrets: Mapping[str, str] = field(default_factory=dict)
     trigger: Trigger | None = None
+    repair: Repair | None = None
     clock: Callable[[], datetime] = _now
 
     def send(self, notice: Notice, name: str, rules: RuleFile) -> str:
@@ -64,7 +70,22 @@ class Channels:
             )
         if isinstance(channel, AppriseService):
             return _send_by_apprise(notice, self._secret(channel.address), name)
+        if isinstance(channel, RunRunbook):
+            return self._run_runbook(notice, channel)
         return self._trigger_dag(notice, channel)
+
+    def _run_runbook(self, notice: Notice, channel: RunRunbook) -> str:
+        if notice.kind not in {"fired", "escalated"}:
+            return "nothing is repaired by what is over, or only a test"
+        target = channel.target or notice.use_case or next(iter(notice.group), "")
+        if self.repair is None or not target:
+            got, allowed = (
+                ("nobody", "the alerting DAG, its stand-in or perennial alerts check")
+                if target
+                else ("no target", "target, or group_by")
+            )
+            raise PerennialError("runbook cannot be run", where=channel.runbook, got=got, allowed=allowed)
+        return self.repair(channel.runbook, target, notice.subject, notice.text, digest_of(notice.key)[:24])
 
     def _trigger_dag(self, notice: Notice, channel: TriggerDag) -> str:
         if notice.kind not in {"fired", "escalated"}:

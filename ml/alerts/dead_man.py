@@ -1,4 +1,4 @@
-"""``python -m ml.alerts.dead_man``: a round in place of the alerting DAG, which has stopped; says so first.
+"""A round in place of the alerting DAG, which has stopped; says so first.
 
 The scoring service starts it when the heartbeat is stale. It leaves no heartbeat itself, so it is started again
 each half minute until the DAG is back; several replicas at once judge one after the other and tell once.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
+from ml.alerts.channels import Repair
 from ml.alerts.round import Heartbeat, run_round, tell_of_failure
 from ml.errors import PerennialError
 from ml.records.event import Event
@@ -16,12 +17,12 @@ from ml.settings import Settings, settings
 from ml.store.telemetry import Telemetry
 
 
-def main() -> int:
+def main(repair: Repair | None = None) -> int:
     """Exit code: 0 when the round was done, else of what kept it from being done; the mailbox has that."""
     current = settings()
     try:
         Telemetry(current.control_url).add_events([_stopped(current, datetime.now(UTC))])
-        done = run_round(current, stand_in=True)
+        done = run_round(current, stand_in=True, repair=repair)
     except PerennialError as error:
         tell_of_failure(error, current, now=datetime.now(UTC))
         print(f"error: {error}", file=sys.stderr)
@@ -43,7 +44,3 @@ def _stopped(current: Settings, now: datetime) -> Event:
         severity="error",
         message=f"The DAG perennial.alerting has stopped looking: {last}. Is Airflow's scheduler up? perennial status",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,6 +17,20 @@ TIMEOUT_SECONDS = 5.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def probe_mlflow(mlflow_url: str, *, now: datetime, timeout: float = TIMEOUT_SECONDS) -> list[Rollup]:
+    """``service_up`` of MLflow: 1 when it answers, 0 when it does not."""
+    try:
+        with _DIRECT.open(f"{mlflow_url.rstrip('/')}/health", timeout=timeout) as reply:
+            reply.read(1 << 10)
+        up = 1.0
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        up = 0.0
+    told = {"time": now, "seconds": 0.0, "source": "probe", "name": "service_up", "label": "mlflow"}
+    return [Rollup.model_validate(told | {"n": 1, "total": up, "high": up})]
+
+
 def probe(scoring_url: str, *, now: datetime, timeout: float = TIMEOUT_SECONDS) -> tuple[list[Event], list[Rollup]]:
     """Ask whether the service is ready; an event when it is not, and how long it took either way.
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ml.alerts.channels import Channels, Trigger
+from ml.alerts.channels import Channels, Repair, Trigger
 from ml.alerts.current import InForce, rules_in_force
 from ml.alerts.deliver import Sending, deliver_due
 from ml.alerts.look import Look, look, tidy
-from ml.alerts.probe import probe
+from ml.alerts.probe import probe, probe_mlflow
 from ml.errors import PerennialError
 from ml.records.alert import Delivery
 from ml.records.base import Record, UtcTime
@@ -25,10 +25,21 @@ _ROLLUPS_KEPT = timedelta(days=35)
 _EVENTS_KEPT = timedelta(days=400)
 
 
+#: What a run of the DAG may take to begin, seconds; beyond it, three looks that were missed are a silence.
+_START_SECONDS = 20.0
+
+
 class Heartbeat(Record):
-    """When a round has ended, for whoever watches the watcher."""
+    """When a round has ended, for whoever watches the watcher.
+
+    Attributes
+    ----------
+    stale_after
+        Age from which on it is a sign that nobody looks, seconds.
+    """
 
     time: UtcTime
+    stale_after: float = 110.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ def run_round(
     settings: Settings,
     *,
     trigger: Trigger | None = None,
+    repair: Repair | None = None,
     stand_in: bool = False,
     everything: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -55,6 +67,8 @@ def run_round(
     ----------
     trigger
         How DAGs are triggered; None where there is no Airflow to ask.
+    repair
+        How runbooks are run; None where nobody can.
     stand_in
         Whether this is done in place of the alerting DAG: then no heartbeat is left, for the DAG's is missed.
     everything
@@ -71,36 +85,44 @@ def run_round(
     _, problems = collect_spools(telemetry, settings.telemetry)
     events, rollups = probe(settings.scoring_url, now=clock())
     telemetry.add_events(events)
-    telemetry.add_rollups(rollups)
+    telemetry.add_rollups(rollups + probe_mlflow(settings.mlflow_url, now=clock()))
     now = clock()
-    in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now)
+    in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now, drill=settings.drill_rules)
     found = look(in_force.rules, store=store, telemetry=telemetry, now=now, everything=everything)
-    tries = deliver_due(open_sending(settings, in_force, trigger=trigger), clock=clock)
+    tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repair=repair), clock=clock)
     if now.minute == 0:  # once an hour is often enough
         tidy(store, now=now)
         telemetry.prune(events_before=now - _EVENTS_KEPT, rollups_before=now - _ROLLUPS_KEPT)
     if not stand_in:
-        Heartbeat(time=clock()).write(settings.heartbeat)
+        stale_after = _START_SECONDS + 3 * in_force.rules.tick.total_seconds()
+        Heartbeat(time=clock(), stale_after=stale_after).write(settings.heartbeat)
     return Round(in_force, found, tuple(tries), problems)
 
 
-def open_sending(settings: Settings, in_force: InForce, *, trigger: Trigger | None = None) -> Sending:
+def open_sending(
+    settings: Settings, in_force: InForce, *, trigger: Trigger | None = None, repair: Repair | None = None
+) -> Sending:
     """Channels of an installation with the rules in force."""
     return Sending(
         rules=in_force.rules,
-        channels=Channels(settings.mailbox, settings.read_alert_secrets(), trigger),
+        channels=Channels(settings.mailbox, settings.read_alert_secrets() | dict(in_force.secrets), trigger, repair),
         store=AlertStore(settings.control_url),
         telemetry=Telemetry(settings.control_url),
     )
 
 
 def tell_of_failure(error: PerennialError, settings: Settings, *, now: datetime) -> Path:
-    """Message that alerting itself does not work, put into the mailbox once an hour: no channel is asked for it."""
+    """Message that alerting itself does not work, put into the mailbox: no channel is asked for it.
+
+    Once for each time that it stops working, and once an hour for as long as it does not.
+    """
     from ml.alerts.mailbox import post_notice
     from ml.records.alert import Notice
 
+    last = _last_round(settings) or datetime.fromtimestamp(0, UTC)
+    hours = int((now - last).total_seconds() // 3600)
     notice = Notice(
-        key=f"alerting_failed/{now:%Y%m%dT%H}",
+        key=f"alerting_failed/{last:%Y%m%dT%H%M%S}/{hours}/fired",
         use_case=None,
         time=now,
         severity="error",
@@ -108,3 +130,10 @@ def tell_of_failure(error: PerennialError, settings: Settings, *, now: datetime)
         text=str(error),
     )
     return post_notice(notice, settings.mailbox)
+
+
+def _last_round(settings: Settings) -> datetime | None:
+    try:
+        return Heartbeat.read(settings.heartbeat).time
+    except PerennialError:
+        return None

@@ -87,7 +87,17 @@ class TriggerDag(Strict):
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
-AnyChannel = Annotated[Mailbox | Email | Webhook | AppriseService | TriggerDag, Field(discriminator="kind")]
+class RunRunbook(Strict):
+    """A prepared repair of ``target``; where none is given, of the alert's use case, or of what it is grouped by."""
+
+    kind: Literal["runbook"]
+    runbook: Name
+    target: str = ""
+
+
+AnyChannel = Annotated[
+    Mailbox | Email | Webhook | AppriseService | TriggerDag | RunRunbook, Field(discriminator="kind")
+]
 
 
 class SilenceWindow(Strict):
@@ -195,11 +205,14 @@ class RuleFile(Strict):
         Channels in order: a notice goes to the first, and to the next when that is dead.
     link
         Address that notices lead to; empty for none.
+    tick
+        How often the alerting DAG looks: a rule is not looked at more often.
     """
 
     channels: dict[Name, AnyChannel] = Field(min_length=1)
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
     link: str = ""
+    tick: Duration = timedelta(seconds=30)
     rules: tuple[Rule, ...]
 
     @field_validator("link")
@@ -208,6 +221,13 @@ class RuleFile(Strict):
         if link and not link.startswith(("http://", "https://")):
             raise ValueError(f"must begin with http:// or https://, got {link!r}")
         return link
+
+    @field_validator("tick")
+    @classmethod
+    def _tick_is_of_a_minute(cls, tick: timedelta) -> timedelta:
+        if not timedelta(seconds=2) <= tick <= timedelta(seconds=60):
+            raise ValueError(f"must be from 2s to 60s, got {tick.total_seconds():g}s")
+        return tick
 
     def problems(self) -> tuple[Problem, ...]:
         """Names that lead nowhere or come twice."""

@@ -287,8 +287,11 @@ def _replay(rules: list[Any], since: str, *, as_json: bool) -> None:
 def _look(*, as_json: bool) -> None:
     from ml.alerts.round import run_round
     from ml.settings import settings
+    from ml.stack.repair import open_repair
 
-    done = run_round(settings(), stand_in=True, everything=True)  # one look is no sign that the DAG looks
+    done = run_round(
+        settings(), repair=open_repair(settings()), stand_in=True, everything=True
+    )  # one look is no sign that the DAG looks
     if as_json:
         print_json(
             {

@@ -14,8 +14,10 @@ from ml.cli import (
     data,
     demo,
     drift,
+    drill,
     evaluate,
     events,
+    health,
     history,
     key,
     league,
@@ -26,6 +28,7 @@ from ml.cli import (
     prove_gate,
     quarantine,
     rollback,
+    runbook,
     stack,
     use_case,
 )
@@ -49,6 +52,7 @@ for command in (
     stack.up,
     stack.down,
     stack.status,
+    health.health,
     drift.profile,
     drift.drift,
     backtest.backtest,
@@ -62,6 +66,7 @@ for command in (
     rollback.rollback,
     history.history,
     events.events,
+    drill.drill,
     data.lineage,
     league.league,
 ):
@@ -72,6 +77,7 @@ app.add_typer(data.app, name="data", help="Versions of the training data: log, d
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
 app.add_typer(policy.app, name="policy", help="What automatic learning may change: sign the change envelope.")
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
+app.add_typer(runbook.app, name="runbook", help="Prepared repairs: list them, run one, what they did.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 
 

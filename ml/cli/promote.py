@@ -30,7 +30,7 @@ def promote(
     Example: perennial promote harbour_weather 2 --reason "better at the coast" --wait
     """
     from ml.errors import InputError
-    from ml.governance.authorise import check_reviewer
+    from ml.governance.authorise import check_four_eyes, check_reviewer
     from ml.records.governance import AliasMove
     from ml.registry.alias import move_alias
     from ml.registry.mlflow_registry import MlflowRegistry
@@ -43,6 +43,8 @@ def promote(
     check_reviewer(use_case, person)
     if not reason.strip():
         raise InputError("a reason is needed", where="--reason", got="nothing", allowed="why this version")
+    control = ControlStore(settings().control_url, settings().ledger)
+    check_four_eyes(use_case, version, person, control)
     open_airflow(settings()).runs(f"{name}.release")  # who cannot release moves nothing
     registry, now = MlflowRegistry(settings().mlflow_url), datetime.now(UTC)
     current = registry.champion(name)
@@ -54,7 +56,6 @@ def promote(
         reason=reason,
         evidence=(f"version/{name}/{version}", f"gate/{name}/{version}"),
     )
-    control = ControlStore(settings().control_url, settings().ledger)
     key = f"{name}/{now.isoformat()}"
     move_alias(move, key=key, registry=registry, control=control, actor=person, now=now, back=back)
     told = f"{person} made version {version} champion: {reason}"

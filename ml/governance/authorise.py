@@ -15,6 +15,7 @@ from ml.errors import InputError
 from ml.governance.reconcile import VERSION
 from ml.governance.verification import verify_ledger
 from ml.records.codes import Code
+from ml.records.decision import RetrainRequest
 from ml.records.governance import AliasMove, VersionMade
 from ml.records.release import StagedRelease, Verification
 from ml.registry.alias import ALIAS, keep_head, newest_move
@@ -79,6 +80,34 @@ def check_reviewer(use_case: UseCase, actor: str) -> None:
         )
 
 
+def check_four_eyes(use_case: UseCase, version: int, actor: str, control: ControlStore) -> None:
+    """With ``four_eyes`` refuse who triggered the retraining of a version that was never champion.
+
+    Raises
+    ------
+    InputError
+        It was this person.
+    """
+    if use_case.retraining.four_eyes and actor == _asked_for_by(control, use_case.name, version):
+        raise InputError(
+            "who triggered a retraining may not approve its model",
+            where=f"{use_case.name} retraining.four_eyes",
+            got=actor,
+            allowed="another person",
+        )
+
+
+def _asked_for_by(control: ControlStore, name: str, version: int) -> str | None:
+    """Who triggered the retraining that made a version; None where it was champion before, or nobody knows."""
+    moves = control.ledger_entries(kinds=(ALIAS,), use_case=name)
+    if any(AliasMove.model_validate_json(entry.payload).version == version for entry in moves):
+        return None
+    made = control.find(VERSION, f"{name}/{version}")
+    key = None if made is None else VersionMade.model_validate_json(made.payload).request_key
+    request = None if key is None else control.find("request", key)
+    return None if request is None else RetrainRequest.model_validate_json(request.payload).actor
+
+
 def _by_reviewer(
     staged: StagedRelease,
     use_case: UseCase,
@@ -101,6 +130,10 @@ def _by_reviewer(
         return refuse(
             Code.RELEASE_REFUSED, f"{unknown}; {APPROVED_BY} is {person!r}; retraining.reviewers allows {allowed}"
         )
+    try:
+        check_four_eyes(use_case, staged.version, person, control)
+    except InputError as error:
+        return refuse(Code.RELEASE_REFUSED, f"{unknown}; {error}")
     key = f"{name}/mlflow/{staged.version}/{request_identity(f'{person}: {why}')}"
     if control.find(ALIAS, key) is not None:
         return refuse(

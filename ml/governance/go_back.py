@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ml.errors import InputError
-from ml.governance.authorise import authorise, check_reviewer
+from ml.governance.authorise import authorise, check_four_eyes, check_reviewer
 from ml.records.governance import AliasMove
 from ml.records.release import ReleaseOutcome
 from ml.registry.alias import move_alias
@@ -60,6 +60,7 @@ def move_by_hand(
         The ledger is broken; nothing moves.
     """
     check_reviewer(use_case, actor)
+    check_four_eyes(use_case, version, actor, control)
     name, current = use_case.name, registry.champion(use_case.name)
     move = AliasMove(
         use_case=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -62,6 +63,22 @@ class Package(Record):
     reference_values: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
+class Candidate(Record):
+    """A version that answers a part of the requests while the manifest's own answers the others.
+
+    Attributes
+    ----------
+    share
+        Of the requests, by the hash of their ids.
+    """
+
+    model_version: int
+    digest: str
+    package_digest: str
+    artifact: str
+    share: float
+
+
 class ReleaseManifest(Record):
     """What the scoring replicas should serve; the truth, where the registry's alias is the wish.
 
@@ -75,6 +92,8 @@ class ReleaseManifest(Record):
         Folder of ``model.onnx`` and ``package.json``, relative to the use case's release folder.
     previous
         The version that served before, for a roll back.
+    candidate
+        In a canary: the version that is on trial.
     """
 
     use_case: str
@@ -87,6 +106,93 @@ class ReleaseManifest(Record):
     released_at: UtcTime
     previous: int | None
     reason: str
+    candidate: Candidate | None = None
+
+
+class Arm(Record):
+    """What one of two versions has done on a replica since the canary's manifest came.
+
+    Attributes
+    ----------
+    requests
+        That it was asked for at least one row.
+    failed
+        Of them those in which it left a row without an answer, or failed altogether.
+    late
+        Of them those for which the graph took longer than ``serving.latency_ms``.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    late: int = 0
+
+
+class Arms(Record):
+    """The two versions of a canary on one replica, whose counts begin with the release ``sequence``."""
+
+    sequence: int
+    champion: Arm = Arm()
+    candidate: Arm = Arm()
+
+
+class Evidence(Record):
+    """An e-process for "the second group fails more often", with everything that it has seen.
+
+    Attributes
+    ----------
+    logs
+        Logarithm of what each bet has become.
+    """
+
+    n_first: int = 0
+    failed_first: int = 0
+    n_second: int = 0
+    failed_second: int = 0
+    logs: tuple[float, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """Mean of the bets, ``[0, ∞)``; above ``1 / level`` the second group is worse."""
+        return sum(math.exp(min(log, 700.0)) for log in self.logs) / len(self.logs) if self.logs else 1.0
+
+
+class CanaryState(Record):
+    """How far a canary has come; kept after each look, so that a killed release goes on where it was.
+
+    Attributes
+    ----------
+    sequence
+        Release of its manifest.
+    began
+        UTC.
+    seen
+        Counts that have become evidence, by replica and process.
+    """
+
+    sequence: int
+    began: UtcTime
+    seen: dict[str, Arms] = Field(default_factory=dict)
+    errors: Evidence = Evidence()
+    latency: Evidence = Evidence()
+
+
+class CanaryVerdict(Record):
+    """How a canary ended.
+
+    Attributes
+    ----------
+    accepted
+        The candidate may serve.
+    exposed
+        Requests that it has answered or failed.
+    seconds
+        Since its manifest.
+    """
+
+    accepted: bool
+    reason: str
+    exposed: int
+    seconds: float
 
 
 class ReplicaStatus(Record):
@@ -98,6 +204,8 @@ class ReplicaStatus(Record):
         ``serving``, ``waiting`` (no release yet) or ``degraded`` (the wanted release failed; the old one serves).
     problem
         Why the wanted release is not the served one.
+    arms
+        In a canary, what the two versions have done.
     """
 
     use_case: str
@@ -108,6 +216,7 @@ class ReplicaStatus(Record):
     wanted_sequence: int | None
     code: int | None = None
     problem: str = ""
+    arms: Arms | None = None
 
 
 class Heartbeat(Record):
@@ -153,6 +262,29 @@ class StagedRelease(Record):
     staged_at: UtcTime
     unchanged: bool
     held: bool = False
+
+
+class TryOut(Record):
+    """What a staged version did in a process of its own.
+
+    Attributes
+    ----------
+    difference
+        Largest difference of an answer to a golden row from the golden row's own, ``[0, tolerance]``.
+    probes
+        Rows with missing and extreme values that were answered with usable numbers.
+    latency_ms
+        Median for a single row, of ``n``.
+    memory_mb
+        MiB that the model took at most, the reading of it included.
+    """
+
+    golden_rows: int
+    difference: float
+    probes: int
+    latency_ms: float
+    n: int
+    memory_mb: float
 
 
 class Verification(Record):

@@ -6,38 +6,20 @@ than NumPy and onnxruntime is imported here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml.errors import DataError
-from ml.records.release import GoldenRow, Package
+from ml.records.release import Package
 from ml.registry.manifest import MODEL
 from ml.use_case import UseCase
 
 if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
-
-
-def check_golden_rows(folder: Path, package: Package, use_case: UseCase) -> float:
-    """Largest difference of a probability from the golden rows' own, ``[0, package.tolerance]``.
-
-    Parameters
-    ----------
-    folder
-        Holds ``model.onnx``.
-    use_case
-        Whose name, columns and classes the package must have.
-
-    Raises
-    ------
-    DataError
-        The package is of another use case file or has no golden rows, onnxruntime cannot run the graph, or the graph
-        answers otherwise.
-    """
-    return check_session(load_session(folder / MODEL), package, use_case)
 
 
 def load_session(path: Path) -> onnxruntime.InferenceSession:
@@ -60,10 +42,25 @@ def load_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def check_session(session: onnxruntime.InferenceSession, package: Package, use_case: UseCase) -> float:
-    """The same as :func:`check_golden_rows` for a graph that is loaded already."""
+    """Largest difference of an answer from the golden rows' own, ``[0, package.tolerance]``.
+
+    Parameters
+    ----------
+    use_case
+        Whose name, columns and classes the package and the graph must have.
+
+    Raises
+    ------
+    DataError
+        The package or the graph is of another use case file or has no golden rows, onnxruntime cannot run the graph,
+        or the graph answers otherwise.
+    """
     _check_columns(package, use_case)
+    _check_signature(session, use_case)
     try:
-        labels, probabilities = ask_graph(session, _inputs(package, use_case), regression=use_case.regression)
+        labels, probabilities = ask_graph(
+            session, make_inputs([g.row for g in package.golden_rows], use_case), regression=use_case.regression
+        )
         found = np.asarray(probabilities, dtype=np.float64)
     except Exception as error:  # see above; also values of the wrong type
         raise DataError("graph cannot be run", where=package.use_case, got=str(error)[:300]) from error
@@ -97,6 +94,29 @@ def ask_graph(
     return labels, probabilities
 
 
+def _check_signature(session: onnxruntime.InferenceSession, use_case: UseCase) -> None:
+    """Refuse a graph whose inputs and outputs are not those of the use case's columns and classes."""
+    width = len(use_case.answers)
+    inputs = {
+        "numbers": ("tensor(float)", len(use_case.numbers)),
+        "categories": ("tensor(string)", len(use_case.categories)),
+    }
+    wanted = {name: shape for name, shape in inputs.items() if shape[1]}
+    answer = {"value" if use_case.regression else "probabilities": ("tensor(float)", width)}
+    for told, allowed in ((session.get_inputs(), wanted), (session.get_outputs(), answer)):
+        found = {one.name: (one.type, _width(one.shape)) for one in told if one.name != "label"}
+        fits = found.keys() == allowed.keys() and all(
+            found[name][0] == kind and found[name][1] in (None, count) for name, (kind, count) in allowed.items()
+        )
+        if not fits:
+            raise DataError("graph has another signature", where=MODEL, got=str(found), allowed=str(allowed))
+
+
+def _width(shape: Sequence[object]) -> int | None:
+    """Columns that a graph declares, None when it leaves them open."""
+    return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else None
+
+
 def _check_columns(package: Package, use_case: UseCase) -> None:
     for name, got, allowed in (
         ("use_case", package.use_case, use_case.name),
@@ -115,17 +135,20 @@ def _check_columns(package: Package, use_case: UseCase) -> None:
             raise DataError("golden row has other columns", where=package.use_case, got=got, allowed=f"{width} values")
 
 
-def _inputs(package: Package, use_case: UseCase) -> dict[str, NDArray[Any]]:
+def make_inputs(rows: Sequence[tuple[float | str | None, ...]], use_case: UseCase) -> dict[str, NDArray[Any]]:
+    """Rows of values in file order, None for missing, as the graph takes them."""
     order = {name: position for position, name in enumerate(use_case.features)}
-    numbers, categories = ([order[name] for name in names] for names in (package.numbers, package.categories))
+    numbers, categories = ([order[name] for name in names] for names in (use_case.numbers, use_case.categories))
     inputs: dict[str, NDArray[Any]] = {}
     if numbers:
-        inputs["numbers"] = np.array(_pick(package.golden_rows, numbers, np.nan), dtype=np.float32)
+        inputs["numbers"] = np.array(_pick(rows, numbers, np.nan), dtype=np.float32)
     if categories:
-        inputs["categories"] = np.array(_pick(package.golden_rows, categories, ""), dtype=object)
+        inputs["categories"] = np.array(_pick(rows, categories, ""), dtype=object)
     return inputs
 
 
-def _pick(rows: tuple[GoldenRow, ...], columns: list[int], missing: float | str) -> list[list[float | str]]:
-    values = ([golden.row[column] for column in columns] for golden in rows)
+def _pick(
+    rows: Sequence[tuple[float | str | None, ...]], columns: list[int], missing: float | str
+) -> list[list[float | str]]:
+    values = ([row[column] for column in columns] for row in rows)
     return [[missing if value is None else value for value in row] for row in values]

@@ -1,4 +1,4 @@
-"""The steps of a release: stage, verify, switch, confirm, then conclude or roll back.
+"""The steps of a release: stage, verify, canary where one is asked for, switch, confirm, then conclude or roll back.
 
 The registry's alias is the wish, the manifest the truth (docs/adr/0001). Every step may be run again, and a release
 that was killed between two steps ends right when it is started again from the first.
@@ -19,14 +19,14 @@ from pathlib import Path
 from ml.errors import ConflictError, DataError, InputError
 from ml.records.codes import CODES, Code
 from ml.records.governance import AliasMove
-from ml.records.release import Confirmation, ReleaseManifest, ReleaseOutcome, StagedRelease, Verification
+from ml.records.release import CanaryVerdict, Confirmation, ReleaseManifest, ReleaseOutcome, StagedRelease, Verification
 from ml.registry.alias import move_alias
 from ml.registry.fleet import Fleet
-from ml.registry.golden import check_golden_rows
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
 from ml.registry.port import Registry
 from ml.registry.release_folder import ReleaseFolder
 from ml.registry.replicas import await_release
+from ml.registry.try_out import try_out
 from ml.store.control import ControlStore
 from ml.use_case import UseCase
 
@@ -68,22 +68,23 @@ def stage(use_case: str, *, registry: Registry, releases: Path, now: datetime) -
 
 
 def verify(staged: StagedRelease, use_case: UseCase, *, releases: Path) -> Verification:
-    """Whether the staged files are the registered bytes, run in onnxruntime and answer their golden rows."""
+    """Whether the staged files are the registered bytes, and hold a model that does what it should."""
     folder = releases / staged.use_case / staged.artifact
     if not staged.artifact or not all((folder / name).is_file() for name in (MODEL, PACKAGE)):
         return refuse(Code.ARTIFACT_NOT_FOUND, staged.problem or f"artifact is absent; where: {folder}")
     try:
-        package = verify_artifact(folder, digest=staged.digest, package_digest=staged.package_digest)
+        verify_artifact(folder, digest=staged.digest, package_digest=staged.package_digest)
     except DataError as error:
         return refuse(Code.ARTIFACT_CORRUPT, str(error))
     try:
-        difference = check_golden_rows(folder, package, use_case)
+        found = try_out(folder, use_case)
     except DataError as error:
         return refuse(Code.RELEASE_REFUSED, str(error))
-    count = len(package.golden_rows)
-    return Verification(
-        accepted=True, code=Code.OK, reason=f"{count} golden rows, largest difference of a probability {difference:.2g}"
+    reason = (
+        f"{found.golden_rows} golden rows, largest difference {found.difference:.2g}; {found.probes} probes; "
+        f"{found.latency_ms:.2g} ms for one row (median of {found.n}), {found.memory_mb:.0f} MiB"
     )
+    return Verification(accepted=True, code=Code.OK, reason=reason)
 
 
 def switch(staged: StagedRelease, *, registry: Registry, releases: Path, now: datetime, reason: str) -> ReleaseManifest:
@@ -100,7 +101,7 @@ def switch(staged: StagedRelease, *, registry: Registry, releases: Path, now: da
     with folder.alone():
         _check_champion(staged, registry)
         current = folder.manifest
-        if current is not None and _names(current, staged):
+        if current is not None and _names(current, staged) and current.candidate is None:
             return current
         verify_artifact(folder.path / staged.artifact, digest=staged.digest, package_digest=staged.package_digest)
         if current is not None and folder.fallback is None:
@@ -197,6 +198,7 @@ def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allo
     timeout: float,
     clock: Callable[[], datetime],
     allow: Callable[[StagedRelease], Verification] | None = None,
+    trial: Callable[[StagedRelease], CanaryVerdict | None] | None = None,
     fleet: Fleet | None = None,
 ) -> ReleaseOutcome:
     """All steps, one after the other: the champion is served, or what served before.
@@ -205,6 +207,8 @@ def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allo
     ----------
     allow
         Whether a staged version may be served at all; asked before its files are looked at.
+    trial
+        The canary of a sound version; None, or an answer of None, switches at once.
     fleet
         Of several replicas; None for one.
     timeout
@@ -223,6 +227,9 @@ def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allo
     verification = verify(staged, use_case, releases=releases)
     if not verification.accepted:
         return taken_back(verification.reason)
+    tried = None if trial is None else trial(staged)
+    if tried is not None and not tried.accepted:
+        return taken_back(tried.reason)
     manifest = switch(staged, registry=registry, releases=releases, now=clock(), reason=verification.reason)
     confirmation = confirm(scoring_url, manifest, releases=releases, timeout=timeout, fleet=fleet)
     if not confirmation.confirmed:
@@ -268,6 +275,8 @@ def _move_back(
 def _take_back(staged: StagedRelease, folder: ReleaseFolder, now: datetime, reason: str) -> ReleaseManifest | None:
     """Manifest in place when the staged version is taken back; None when there is none left."""
     current, fallback = folder.manifest, folder.fallback
+    if current is not None and current.candidate is not None:
+        current = _end_trial(staged, current, folder, now, reason)
     if current is None or not _names(current, staged):
         return current
     if fallback is None:
@@ -282,6 +291,18 @@ def _take_back(staged: StagedRelease, folder: ReleaseFolder, now: datetime, reas
         "reason": f"version {staged.version} was rolled back: {reason}",
     }
     return folder.publish(fallback.model_copy(update=changes))
+
+
+def _end_trial(
+    staged: StagedRelease, current: ReleaseManifest, folder: ReleaseFolder, now: datetime, reason: str
+) -> ReleaseManifest:
+    """Manifest without the staged version's canary; another version's goes on."""
+    candidate = current.candidate
+    if candidate is None or (candidate.model_version, candidate.digest) != (staged.version, staged.digest):
+        return current
+    told = f"the canary of version {staged.version} ended: {reason}"
+    changes = {"sequence": folder.next_sequence, "released_at": now, "candidate": None, "reason": told}
+    return folder.publish(current.model_copy(update=changes))
 
 
 def _names(manifest: ReleaseManifest, staged: StagedRelease) -> bool:

@@ -94,7 +94,9 @@ class ReleaseFolder:
 
     def discard(self, artifact: str) -> None:
         """Remove an artifact unless a manifest names it."""
-        named = {manifest.artifact for manifest in (self.manifest, self.fallback) if manifest is not None}
+        manifests = [manifest for manifest in (self.manifest, self.fallback) if manifest is not None]
+        named = {manifest.artifact for manifest in manifests}
+        named |= {manifest.candidate.artifact for manifest in manifests if manifest.candidate is not None}
         if artifact and artifact not in named:
             shutil.rmtree(self.path / artifact, ignore_errors=True)
 

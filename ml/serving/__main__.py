@@ -20,7 +20,7 @@ from ml.errors import InputError, PerennialError, StackError
 from ml.serving.app import App
 from ml.serving.capture import Durability, Outbox
 from ml.serving.connection import connections_of, sweep
-from ml.serving.dead_man import STALE_SECONDS, DeadMan
+from ml.serving.dead_man import DeadMan
 from ml.serving.heartbeat import beat
 from ml.serving.http import Receive, Scope, Send
 from ml.serving.keys import Keys, needs_keys
@@ -31,6 +31,8 @@ from ml.settings import Settings, settings
 from ml.use_case import UseCase, load_all
 
 DRAIN_SECONDS = 10
+
+log = logging.getLogger("ml.serving")
 #: A power cut takes what was recorded since so many seconds, at most.
 SYNC_SECONDS = 1.0
 
@@ -45,10 +47,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--stale-after",
-        default=STALE_SECONDS,
         type=float,
         metavar="SECONDS",
-        help="age of the last round of alerting from which on somebody else looks; default %(default)g",
+        help="age of the last round of alerting from which on somebody else looks; default: as the round says",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(
-    current: Settings, host: str | None, port: int | None, replica: str, *, stale_after: float = STALE_SECONDS
+    current: Settings, host: str | None, port: int | None, replica: str, *, stale_after: float | None = None
 ) -> None:
     """Serve every use case of the settings' folder until SIGTERM, then finish what is in flight.
 
@@ -187,7 +188,10 @@ class _Serving:
         """Bring the outbox through a power cut, again and again."""
         while True:
             await asyncio.sleep(SYNC_SECONDS)
-            await asyncio.to_thread(self._outbox.sync)
+            try:
+                await asyncio.to_thread(self._outbox.sync)
+            except OSError as error:  # the disk refuses; the next second it is asked again
+                log.error("outbox sync failed: %s", error)  # noqa: TRY400 - it says all
 
 
 def _port(text: str) -> int:

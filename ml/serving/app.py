@@ -190,19 +190,24 @@ class App:
         question = await self._run(len(request.body) > THREAD_BYTES, route.protocol.read, request, layout)
         self._check_version(route)
         if len(question.batch.ids) <= THREAD_ROWS:
-            return await self._ask_together(question, layout, request)
-        model = self._releases.model(route.name)
+            return await self._ask_together(question, layout, request, pinned=bool(route.version))
+        model, trial = self._releases.model(route.name), self._releases.trial(route.name)
         if model is None:
             raise no_model(layout)
+        if trial is not None and not route.version and trial.takes(request.identity):
+            model = trial.candidate
+        started = time.perf_counter()
         scored = await self._run(True, score_batch, question.batch, model, layout, request.identity, question.render)
+        if trial is not None:
+            trial.count(model, scored.codes, time.perf_counter() - started)
         return await self._wait(lambda done: self._tick.capture(scored, layout, request.identity, done))
 
     def _check_version(self, route: Route) -> None:
         if route.version:
             Path(route.name, route.version, "").check(self._releases.model(route.name))
 
-    async def _ask_together(self, question: Question, layout: Layout, request: Request) -> Reply:
-        return await self._wait(lambda done: self._tick.ask(Asked(question, layout, request.identity, done)))
+    async def _ask_together(self, question: Question, layout: Layout, request: Request, *, pinned: bool) -> Reply:
+        return await self._wait(lambda done: self._tick.ask(Asked(question, layout, request.identity, done, pinned)))
 
     async def _wait(self, start: Callable[[Callable[[Reply | RequestRefused], None]], None]) -> Reply:
         """Reply that something started here will tell."""
@@ -232,7 +237,10 @@ class App:
         try:
             await self._outbox.append(self._known(name), "request", request.identity, [record])
         except CaptureError as error:
-            raise self._not_captured(request, error) from error
+            fault = self._not_captured(request, error)
+            if name not in self._layouts or self._layouts[name].use_case.serving.when_capture_fails == "refuse":
+                raise fault from error
+            self._metrics.count_lost(name, 1)
 
     def _not_captured(self, request: Request, error: CaptureError) -> RequestRefused:
         log.error("capture failed: request_id=%s %s", request.identity, error)

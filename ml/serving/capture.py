@@ -78,6 +78,7 @@ class Outbox:
         self._retrying = False
         self._busy_since: float | None = None
         self._unrouted = 0
+        self.fault = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
@@ -155,6 +156,16 @@ class Outbox:
         # Never makes a file: one that was moved away is noticed by the next write.
         return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
 
+    def try_again(self) -> str:
+        """What keeps rows from being recorded, empty when nothing does; after a fault a write is tried."""
+        if self.fault and not self._waiting:
+            try:
+                self._write([], touch=True)
+                self.fault = ""
+            except (OSError, sqlite3.Error) as error:
+                self.fault = "" if _is_busy(error) else f"{type(error).__name__}: {error}"
+        return self.fault
+
     def close(self) -> None:
         """Close the file; nothing is pending once every request has its reply."""
         self._db.close()
@@ -170,6 +181,7 @@ class Outbox:
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._flush)
                 return
             fault = CaptureError(f"{type(error).__name__}: {error}")
+        self.fault = "" if fault is None else str(fault)
         waiting = self._waiting
         self._pending, self._waiting, self._busy_since = [], [], None
         for done in waiting:
@@ -197,7 +209,7 @@ class Outbox:
             return None
         return found.st_dev, found.st_ino
 
-    def _write(self, rows: list[_Row]) -> None:
+    def _write(self, rows: list[_Row], *, touch: bool = False) -> None:
         if self._file is None or self._inode() != self._file:
             # Written on, a file that was moved away would take its rows with it; the new one has a sequence of its own.
             self._file = None
@@ -207,6 +219,8 @@ class Outbox:
         try:
             self._db.executemany(_INSERT, rows)
             self._prune(rows)
+            if touch:  # else nothing is written where there are no rows
+                self._db.execute(f"PRAGMA user_version = {int(time.time())}")
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:

@@ -94,6 +94,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.phase, self.since, self.head_bytes = IDLE, self.loop.time(), 0
         self.stalled_since: float | None = None
+        self._answering: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a client, if need be in the place of the one that has kept us waiting longest."""
@@ -200,7 +201,28 @@ class Connection(HttpToolsProtocol):
             self._write(reply_problem(refused, identity), identity, close=True)
             self.transport.close()
         else:
+            self._forget_answer()
             self.transport.abort()
+
+    def eof_received(self) -> None:
+        """Nobody waits for an answer; the transport closes by itself."""
+        self._forget_answer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits for an answer."""
+        self._forget_answer()
+        super().connection_lost(exc)
+
+    def _forget_answer(self) -> None:
+        """Have the answer that is being made go nowhere: a write on a connection that is gone raises."""
+        for cycle in (self.cycle, self._answering):  # the newest request, and the one that is being answered
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _write(self, reply: Reply, identity: str, *, close: bool) -> None:
         length = str(len(reply.content)).encode()

@@ -1,7 +1,7 @@
 """The dead man's switch: the scoring service watches the watcher, and has somebody look in its place.
 
 Alerting leaves a heartbeat after each round. When that is stale, a process of its own is started that says so and
-looks itself (:mod:`ml.alerts.dead_man`): this service stays as light as it is, and goes on answering.
+looks itself (:mod:`ml.stack.stand_in`): this service stays as light as it is, and goes on answering.
 """
 
 from __future__ import annotations
@@ -14,14 +14,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-#: Three rounds that were missed.
-STALE_SECONDS = 180.0
+import msgspec
+
+#: Where the heartbeat does not say from which age on it is stale.
+STALE_SECONDS = 110.0
+#: At most so long between two looks at it.
+_LOOK_SECONDS = 5.0
 #: At least so long between two stand-ins.
 AGAIN_SECONDS = 30.0
 
-COMMAND = (sys.executable, "-m", "ml.alerts.dead_man")
+COMMAND = (sys.executable, "-m", "ml.stack.stand_in")
 
 log = logging.getLogger(__name__)
+
+
+class _Beat(msgspec.Struct):
+    stale_after: float = STALE_SECONDS
 
 
 class DeadMan:
@@ -32,8 +40,8 @@ class DeadMan:
     heartbeat
         File; where there has never been one, nobody alerts and nothing is missed.
     stale_seconds
-        Age from which it is stale, counted from the start of this watch at the earliest: a stack that is just
-        starting finds the heartbeat of the day before.
+        Age from which it is stale, None for what it says itself; counted from the start of this watch at the
+        earliest: a stack that is just starting finds the heartbeat of the day before.
     command
         What is started.
     """
@@ -42,7 +50,7 @@ class DeadMan:
         self,
         heartbeat: Path,
         *,
-        stale_seconds: float = STALE_SECONDS,
+        stale_seconds: float | None = None,
         again_seconds: float = AGAIN_SECONDS,
         command: Sequence[str] = COMMAND,
     ) -> None:
@@ -67,10 +75,18 @@ class DeadMan:
             beat = self._heartbeat.stat().st_mtime
         except OSError:
             return False
-        return now - max(beat, self._began) > self._stale
+        return now - max(beat, self._began) > self._patience()
+
+    def _patience(self) -> float:
+        if self._stale is not None:
+            return self._stale
+        try:
+            return msgspec.json.decode(self._heartbeat.read_bytes(), type=_Beat).stale_after
+        except (OSError, msgspec.MsgspecError):
+            return STALE_SECONDS
 
     def _run(self) -> None:
-        while not self._stop.wait(min(10.0, self._stale / 4)):
+        while not self._stop.wait(min(_LOOK_SECONDS, self._patience() / 4)):
             busy = self._process is not None and self._process.poll() is None
             rested = time.monotonic() - self._started >= self._again
             if not busy and rested and self.is_stale(time.time()):

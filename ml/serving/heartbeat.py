@@ -8,6 +8,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ml.errors import DataError
 from ml.records.release import Heartbeat
 from ml.registry.fleet import HEARTBEAT_SUFFIX
 from ml.serving.watch import Releases
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 async def beat(folder: Path, replica: str, releases: Releases) -> None:
     """Write heartbeats until cancelled; then take the last one away, since the replica ends in order."""
     path, broken = folder / f"{replica}{HEARTBEAT_SUFFIX}", False
+    _tell_of_predecessor(path, replica)
     try:
         while True:
             found = Heartbeat(
@@ -35,6 +37,15 @@ async def beat(folder: Path, replica: str, releases: Releases) -> None:
             await asyncio.sleep(BEAT_SECONDS)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _tell_of_predecessor(path: Path, replica: str) -> None:
+    """Whoever ended in order has taken its heartbeat away; of one that was killed or has crashed, it is still there."""
+    try:
+        before = Heartbeat.read(path)
+    except DataError:
+        return
+    log.error("replica died: replica=%s pid %d was last heard at %s", replica, before.pid, f"{before.at:%H:%M:%S} UTC")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -11,10 +11,11 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Totals(NamedTuple):
-    """Everything counted so far: replies and rows by use case, seconds by bucket of the histogram."""
+    """Everything counted so far: replies, rows and lost records by use case, seconds by bucket of the histogram."""
 
     replies: dict[tuple[str, int], int]
     rows: dict[tuple[str, int], int]
+    lost: dict[tuple[str, str], int]
     buckets: tuple[int, ...]
     seconds: float
 
@@ -53,7 +54,8 @@ class Metrics:
     def totals(self) -> Totals:
         """Counts of this moment; may be asked for in another thread."""
         buckets = tuple(self._latency[bound] for bound in (*BOUNDS, float("inf")))
-        return Totals(dict(self._replies), dict(self._rows), buckets, self._seconds)
+        lost = {(name, ""): count for name, count in dict(self._lost).items()}
+        return Totals(dict(self._replies), dict(self._rows), lost, buckets, self._seconds)
 
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.

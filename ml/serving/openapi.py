@@ -6,6 +6,9 @@ from html import escape
 from typing import Any
 
 from ml.records.codes import CODES
+from ml.serving.body import MAX_ID, MAX_ROWS
+from ml.serving.mlflow_protocol import METHODS
+from ml.serving.open_inference import describe_outputs
 from ml.serving.rows import may_be_missing, taken_bounds, taken_categories
 from ml.serving.tensors import DATATYPES
 from ml.use_case import Feature, UseCase
@@ -29,12 +32,15 @@ def describe_api(use_cases: dict[str, UseCase]) -> dict[str, Any]:
     """OpenAPI document of a replica that serves these use cases."""
     told = {"200": {"description": "as it says"}, "503": {"description": "not ready"}}
     paths: dict[str, Any] = {page: {"get": {"responses": told}} for page in PAGES}
-    paths["/v2/repository/index"] = {"post": {"responses": told}}
+    paths["/v2/repository/index"] = {method: {"responses": told} for method in ("get", "post")}
     for name, use_case in use_cases.items():
         paths[f"/score/{name}"] = {"post": _operation(use_case.description or name, _score_body(use_case), "200")}
+        paths[f"/score/{name}"]["post"]["responses"]["207"] = {"description": "some rows answered, others refused"}
         paths[f"/labels/{name}"] = {"post": _operation(f"late truth for {name}", _label_body(use_case), "202")}
-        paths[f"/invocations/{name}"] = {"post": _operation(f"{name} by MLflow's protocol", _INVOCATION, "200")}
-        paths[f"/v2/models/{name}/infer"] = {"post": _operation(f"{name} by V2", _INFERENCE, "200")}
+        paths[f"/invocations/{name}"] = {
+            "post": _operation(f"{name} by MLflow's protocol", _invocation(use_case), "200", _CSV)
+        }
+        paths[f"/v2/models/{name}/infer"] = {"post": _operation(f"{name} by V2", _inference(use_case), "200")}
         paths |= {
             f"/v2/models/{name}{verb}": {"get": {"responses": told}} for verb in ("", "/ready", "/config", "/stats")
         }
@@ -53,39 +59,56 @@ PAGES = (
     *("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/stats"),
 )
 
-_INVOCATION = {
-    "type": "object",
-    "properties": {
-        "dataframe_split": {"type": "object"},
-        "dataframe_records": {"type": "array", "items": {"type": "object"}},
-        "instances": {"type": "array"},
-        "inputs": {"type": ["array", "object"]},
-        "params": {"type": "object", "properties": {"predict_method": {"enum": ["predict", "predict_proba"]}}},
-    },
-}
+_ROWS = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS}
+_IDENTITY = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
 
-_INFERENCE = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
-                    "datatype": {"enum": list(DATATYPES)},
-                    "data": {"type": "array"},
-                },
-            },
+
+def _invocation(use_case: UseCase) -> dict[str, Any]:
+    """Schema of MLflow's bodies, one of four forms; in a frame without columns they are the features."""
+    by_place, by_name = _row_schemas(use_case)
+    split = {"columns": {"type": "array", "items": {"type": "string"}}, "index": {}, "data": _ROWS | {"items": {}}}
+    given = {
+        "dataframe_split": {"type": "object", "required": ["data"], "additionalProperties": False, "properties": split},
+        "dataframe_records": _ROWS | {"items": by_name},
+        "instances": _ROWS | {"items": by_place},
+        "inputs": {"anyOf": [_ROWS | {"items": by_place}, {"type": "object", "minProperties": 1}]},
+    }
+    method = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"predict_method": {"enum": list(METHODS)}},
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "oneOf": [{"required": [kind]} for kind in given],
+        "properties": given | {"params": method},
+    }
+
+
+def _inference(use_case: UseCase) -> dict[str, Any]:
+    """Schema of V2's bodies without binary tensors; datatypes and shapes must fit the values as well."""
+    outputs = [output["name"] for output in describe_outputs(use_case)]
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "integer", "minimum": 1}},
+            "datatype": {"enum": list(DATATYPES)},
+            "data": {"type": "array"},
         },
-        "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
-    },
-}
+    }
+    wanted = {"type": "object", "required": ["name"], "properties": {"name": {"enum": outputs}}}
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "inputs": {"type": "array", "minItems": 1, "items": tensor},
+            "outputs": {"type": "array", "items": wanted},
+        },
+    }
 
 
 def show_api(use_cases: dict[str, UseCase]) -> str:
@@ -116,11 +139,15 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return f"<table>{''.join(f'<tr>{line}' for line in lines)}</table>"
 
 
-def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, Any]:
+#: A table with a header, beside JSON.
+_CSV = {"text/csv": {"schema": {"type": "string"}}}
+
+
+def _operation(summary: str, body: dict[str, Any], success: str, also: dict[str, Any] | None = None) -> dict[str, Any]:
     problem = {"$ref": "#/components/schemas/Problem"}
     return {
         "summary": summary,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}} | (also or {})},
         "responses": {
             success: {"description": "done"},
             "default": {"description": "refused", "content": {"application/problem+json": {"schema": problem}}},
@@ -128,19 +155,31 @@ def _operation(summary: str, body: dict[str, Any], success: str) -> dict[str, An
     }
 
 
-def _score_body(use_case: UseCase) -> dict[str, Any]:
+def _row_schemas(use_case: UseCase) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Schemas of a row in file order and of one by name."""
     features = {name: _schema(feature, use_case) for name, feature in use_case.features.items()}
-    row = {"type": "object", "properties": features, "required": list(features), "additionalProperties": False}
     n = len(features)
+    by_place = {"type": "array", "minItems": n, "maxItems": n, "prefixItems": list(features.values())}
+    by_name = {"type": "object", "properties": features, "required": list(features), "additionalProperties": False}
+    return by_place, by_name
+
+
+def _score_body(use_case: UseCase) -> dict[str, Any]:
+    by_place, by_name = _row_schemas(use_case)
     return {
         "type": "object",
         "oneOf": [{"required": ["rows"]}, {"required": ["data"]}],
         "additionalProperties": False,
         "properties": {
-            "rows": {"type": "array", "minItems": 1, "items": row},
-            "data": {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": n, "maxItems": n}},
-            "ids": {"type": "array", "items": {"type": "string"}},
-            "event_times": {"type": "array", "items": {"type": ["string", "null"], "format": "date-time"}},
+            "rows": _ROWS | {"items": by_name},
+            "data": _ROWS | {"items": by_place},
+            "ids": {
+                "type": ["array", "null"],
+                "uniqueItems": True,
+                "items": _IDENTITY,
+                "description": "as many as rows",
+            },
+            "event_times": {"type": ["array", "null"], "items": {"type": ["string", "null"], "format": "date-time"}},
             "all_or_nothing": {"type": "boolean", "default": False},
         },
     }
@@ -156,13 +195,13 @@ def _label_body(use_case: UseCase) -> dict[str, Any]:
         "required": ["id", *truth],
         "additionalProperties": False,
         "properties": {
-            "id": {"type": "string"},
+            "id": _IDENTITY,
             **truth,
             "known_at": {"type": ["string", "null"], "format": "date-time"},
             "source": {"type": "string"},
         },
     }
-    labels = {"type": "array", "minItems": 1, "items": label}
+    labels = _ROWS | {"items": label}
     return {"type": "object", "required": ["labels"], "additionalProperties": False, "properties": {"labels": labels}}
 
 
@@ -178,6 +217,8 @@ def _schema(feature: Feature, use_case: UseCase) -> dict[str, Any]:
         listed = (False, True, 0, 1)
     if listed:
         schema["enum"] = [*listed, None] if null else list(listed)
+    if feature.type == "category" and not listed and not null:
+        schema["minLength"] = 1
     if feature.type == "number":
         schema["minimum"], schema["maximum"] = taken_bounds(feature, use_case)
     return schema | ({"description": feature.unit} if feature.unit else {})

@@ -100,9 +100,13 @@ class Pages:
     def _broken(self) -> list[str]:
         return [s.use_case for s in self._releases.status() if s.state == "degraded" and s.model_version is None]
 
+    def _must_record(self) -> bool:
+        return any(u.serving.when_capture_fails == "refuse" for u in self._releases.use_cases().values())
+
     async def _ready(self) -> Reply:
-        broken = self._broken()
-        return reply_json(503 if broken else 200, {"ready": not broken, "without_a_model": broken})
+        broken, fault = self._broken(), self._outbox.try_again() if self._must_record() else ""
+        told = {"ready": not broken and not fault, "without_a_model": broken}
+        return reply_json(503 if broken or fault else 200, told | ({"cannot_record": fault} if fault else {}))
 
     async def _ping(self) -> Reply:
         return Reply(503 if self._broken() else 200, b"\n")

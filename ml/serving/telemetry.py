@@ -76,8 +76,14 @@ class Spool:
     def __init__(self, path: Path, *, limit: int = SPOOLED_ROWS) -> None:
         self.path, self.limit, self.lost = path, limit, 0
 
-    def append(self, rows: list[tuple[str, str]]) -> bool:
-        """Whether the rows, kind and JSON, are on disk; a spool that is full or cannot be written loses them."""
+    def append(self, rows: list[tuple[str, str]], *, again: bool = False) -> bool:
+        """Whether the rows, kind and JSON, are on disk; a spool that is full or cannot be written loses them.
+
+        Parameters
+        ----------
+        again
+            Whether they are told again when they are not on disk: then all are kept or none, and none is lost.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=LOOK_SECONDS, isolation_level=None)) as db:
@@ -88,12 +94,12 @@ class Spool:
                 db.execute("INSERT OR IGNORE INTO spool VALUES (1, ?)", (uuid.uuid4().hex,))
                 (waiting,) = db.execute("SELECT count(*) FROM spooled").fetchone()
                 kept = rows[: max(0, self.limit - waiting)]
+                kept = [] if again and len(kept) < len(rows) else kept
                 db.executemany("INSERT INTO spooled (kind, payload) VALUES (?, ?)", [(k, p.encode()) for k, p in kept])
                 db.execute("COMMIT")
         except (OSError, sqlite3.Error):
-            self.lost += len(rows)
-            return False
-        self.lost += len(rows) - len(kept)
+            kept = []
+        self.lost += 0 if again else len(rows) - len(kept)
         return len(kept) == len(rows)
 
 
@@ -180,12 +186,11 @@ class TelemetryWriter:
         """Tell what is new; returns when the rollup that runs now began."""
         now = time.time()
         try:
-            rows = [("event", event.model_dump_json()) for event in self._events(now)]
+            events = [("event", event.model_dump_json()) for event in self._events(now)]
+            if events:
+                self._spool.append(events)
             if last or now - rolled >= ROLLUP_SECONDS:
-                rows += [("rollup", rollup.model_dump_json()) for rollup in self._rollups(rolled, now - rolled)]
-                rolled = now
-            if rows:
-                self._spool.append(rows)
+                rolled = now if self._roll_up(rolled, now) else rolled
             self._metrics.telemetry_lost = self._spool.lost + self._notes.lost
         except Exception:  # the look goes on, whatever it meets
             log.exception("telemetry failed: source=%s", self._replica)
@@ -217,6 +222,16 @@ class TelemetryWriter:
                 samples.append(Sample(use_case, row.code, request_id, row.model_version, row.detail or ""))
         return samples
 
+    def _roll_up(self, begin: float, now: float) -> bool:
+        """Whether what was counted since then is kept; on a full disk it is told when there is room again."""
+        before = self._rolled, self._noted
+        kept = self._spool.append(
+            [("rollup", rollup.model_dump_json()) for rollup in self._rollups(begin, now - begin)], again=True
+        )
+        if not kept:
+            self._rolled, self._noted = before
+        return kept
+
     def _rollups(self, begin: float, seconds: float) -> list[Rollup]:
         before, self._rolled = self._rolled, self._seen
         now, start = self._rolled, datetime.fromtimestamp(begin, UTC)
@@ -240,6 +255,10 @@ class TelemetryWriter:
         if exceptions:
             rollups.append(Rollup(**of, name="exceptions", n=exceptions, total=exceptions))
         gauges = self._gauges()
+        rollups += [
+            Rollup(**of, use_case=use_case, name="capture_lost_rows", n=1, total=n, high=n)
+            for (use_case, _), n in _more(now.lost, before.lost).items()
+        ]
         return rollups + [Rollup(**of, name=name, n=1, total=value, high=value) for name, value in gauges.items()]
 
     def _gauges(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from ml.serving.model import Model
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question
 from ml.serving.score import Scored, answer_batches, score_batch
+from ml.serving.trial import Trial
 from ml.serving.watch import Releases
 
 log = logging.getLogger(__name__)
@@ -33,12 +35,19 @@ CAPTURE_FAILED = "the outbox cannot be written; nothing was answered"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question that waits for the end of the turn."""
+    """A question that waits for the end of the turn.
+
+    Attributes
+    ----------
+    pinned
+        It names the version that serves: no candidate answers it.
+    """
 
     question: Question
     layout: Layout
     request_id: str
     done: Answered
+    pinned: bool = False
 
 
 class Tick:
@@ -84,13 +93,15 @@ class Tick:
         for one in asked:
             groups.setdefault(one.layout.use_case.name, []).append(one)
         for name, group in groups.items():
-            model = self._releases.model(name)
-            try:
-                self._score(group, model)
-            except Exception as error:  # of our own; nobody may wait for ever
-                log.exception("scoring failed: use_case=%s", name)
-                for one in group:
-                    one.done(_fault(error))
+            trial, model = self._releases.trial(name), self._releases.model(name)
+            if trial is None:
+                self._score_safely(group, model, None)
+                continue
+            tried = [not one.pinned and trial.takes(one.request_id) for one in group]
+            for chosen, answering in ((False, model), (True, trial.candidate)):
+                part = [one for one, taken in zip(group, tried, strict=True) if taken is chosen]
+                if part:
+                    self._score_safely(part, answering, trial)
         self._outbox.flush()
 
     def _take(self) -> list[Asked]:
@@ -105,17 +116,29 @@ class Tick:
             asyncio.get_running_loop().call_soon(self._end)
         return asked
 
-    def _score(self, group: list[Asked], model: Model | None) -> None:
+    def _score_safely(self, group: list[Asked], model: Model | None, trial: Trial | None) -> None:
+        try:
+            self._score(group, model, trial)
+        except Exception as error:  # of our own; nobody may wait for ever
+            log.exception("scoring failed: use_case=%s", group[0].layout.use_case.name)
+            for one in group:
+                one.done(_fault(error))
+
+    def _score(self, group: list[Asked], model: Model | None, trial: Trial | None) -> None:
         if model is None:
             for one in group:
                 one.done(no_model(one.layout))
             return
+        started = time.perf_counter()
         found = answer_batches([one.question.batch for one in group], model, group[0].layout)
         scored = [
             score_batch(one.question.batch, model, one.layout, one.request_id, one.question.render, found=answers)
             for one, answers in zip(group, found, strict=True)
         ]
+        seconds = time.perf_counter() - started
         for one, batch in zip(group, scored, strict=True):
+            if trial is not None:
+                trial.count(model, batch.codes, seconds)
             self.capture(batch, one.layout, one.request_id, one.done)
 
 

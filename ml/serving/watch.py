@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml.errors import DataError
@@ -16,6 +16,7 @@ from ml.records.codes import Code
 from ml.records.release import ReleaseManifest, ReplicaStatus
 from ml.registry.manifest import WITHDRAWN, manifest_path, read_manifest
 from ml.serving.model import Model, ReleaseRefused, load_model
+from ml.serving.trial import Trial
 from ml.use_case import UseCase
 
 POLL_SECONDS = 0.2
@@ -31,6 +32,7 @@ class _Served:
 
     use_case: UseCase
     model: Model | None = None
+    trial: Trial | None = None
     seen: tuple[int, int, int] | None = None
     tried_at: float = 0.0
     wanted: int | None = None
@@ -59,6 +61,10 @@ class Releases:
         """Model that serves now, None before the first release."""
         return self._served[name].model
 
+    def trial(self, name: str) -> Trial | None:
+        """The canary that is running, None when there is none."""
+        return self._served[name].trial
+
     def status(self) -> list[ReplicaStatus]:
         """What is served and wanted, per use case."""
         return [_status(served) for served in self._served.values()]
@@ -80,7 +86,12 @@ class Releases:
         served.seen, served.tried_at = mark, time.monotonic()
         before = served.code, served.problem
         try:
-            served.model = await asyncio.to_thread(self._choose, served)
+            model = await asyncio.to_thread(self._choose, served)
+            trial = _kept(served.trial, model)
+            # First: a candidate that cannot be loaded keeps nobody from being answered.
+            served.model, served.trial = model, trial
+            if model is not None and model.manifest.candidate is not None and trial is None:
+                served.trial = await asyncio.to_thread(self._try, served.use_case, model)
             served.code, served.problem = None, ""
         except ReleaseRefused as error:
             served.code, served.problem = error.code, str(error)
@@ -116,7 +127,23 @@ class Releases:
             raise ReleaseRefused(Code.RELEASE_REFUSED, f"the manifest is of use case {manifest.use_case!r}")
         if current is not None and manifest.sequence < current.manifest.sequence:
             raise ReleaseRefused(Code.RELEASE_REFUSED, f"release {manifest.sequence} is older than the served one")
-        return load_model(self._folder, manifest, served.use_case)
+        loaded = _loaded(served, manifest)
+        return load_model(self._folder, manifest, served.use_case) if loaded is None else loaded
+
+    def _try(self, use_case: UseCase, model: Model) -> Trial:
+        """The candidate beside a champion; runs in a thread.
+
+        Raises
+        ------
+        ReleaseRefused
+            It cannot serve; the champion answers everything.
+        """
+        wanted, budget = model.manifest.candidate, use_case.serving.latency_ms
+        assert wanted is not None  # noqa: S101 - of its caller
+        named = wanted.model_dump(include={"model_version", "digest", "package_digest", "artifact"})
+        alone = model.manifest.model_copy(update={**named, "candidate": None})
+        candidate = load_model(self._folder, alone, use_case)
+        return Trial(model.manifest.sequence, candidate, wanted.share, None if budget is None else budget / 1000)
 
     def _settle_absence(self, name: str, current: Model | None) -> Model | None:
         """No model where none was released, or the released one was withdrawn; a manifest that was lost is a fault."""
@@ -130,6 +157,25 @@ class Releases:
         if withdrawn is not None and withdrawn.sequence >= current.manifest.sequence:
             return None
         raise ReleaseRefused(Code.ARTIFACT_NOT_FOUND, f"the manifest is gone; where: {path}")
+
+
+def _loaded(served: _Served, manifest: ReleaseManifest) -> Model | None:
+    """The model in memory that is what a manifest names, as champion or as candidate until now."""
+    trial = served.trial
+    for model in (served.model, None if trial is None else trial.candidate):
+        if model is not None and _bytes(model.manifest) == _bytes(manifest):
+            return replace(model, manifest=manifest)
+    return None
+
+
+def _bytes(manifest: ReleaseManifest) -> tuple[str, str, str, int]:
+    return manifest.artifact, manifest.digest, manifest.package_digest, manifest.model_version
+
+
+def _kept(trial: Trial | None, model: Model | None) -> Trial | None:
+    """The trial that is running already, when it is the one that the model's manifest asks for."""
+    running = trial is not None and model is not None and model.manifest.candidate is not None
+    return trial if running and trial.sequence == model.manifest.sequence else None  # type: ignore[union-attr]
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
@@ -151,4 +197,5 @@ def _status(served: _Served) -> ReplicaStatus:
         wanted_sequence=served.wanted,
         code=served.code,
         problem=served.problem,
+        arms=None if served.trial is None else served.trial.arms(),
     )

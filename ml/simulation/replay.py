@@ -174,14 +174,15 @@ def _rows(stream: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _send(client: Client, row: dict[str, Any], use_case: UseCase) -> tuple[datetime, dict[str, Any]]:
     """Ask for one row; returns its label and the moment at which that becomes known."""
-    features = {name: _as_json(row[name], feature.type) for name, feature in use_case.features.items()}
+    features = {name: as_json(row[name], feature.type) for name, feature in use_case.features.items()}
     client.score(features, row["id"], row["event_time"])
     known_at = row["event_time"] + use_case.target.maturity
     truth = "value" if use_case.regression else "class"
     return known_at, {"id": row["id"], truth: row["label"], "known_at": known_at.isoformat()}
 
 
-def _as_json(value: Any, kind: str) -> Any:
+def as_json(value: Any, kind: str) -> Any:
+    """Value of a feature as JSON has it; missing is null."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return bool(value) if kind == "boolean" else value

@@ -92,6 +92,24 @@ class AirflowApi:
         query = {"order_by": "-run_after", "limit": limit}
         return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
 
+    def pause(self, dag_id: str, *, paused: bool) -> None:
+        """Keep a DAG's runs from going on, or let them."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
+
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        """Forget a run; one that is gone already is left alone."""
+        try:
+            self._call("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        except InputError as error:
+            if not error.got.startswith(f"HTTP {httpx.codes.NOT_FOUND}"):
+                raise
+
+    def oldest_waiting(self) -> datetime | None:
+        """Since when the run that has waited longest is to begin, UTC; None when no run waits."""
+        query = {"state": "queued", "order_by": "run_after", "limit": 1}
+        found = self._call("GET", "/api/v2/dags/~/dagRuns", params=query)["dag_runs"]
+        return datetime.fromisoformat(found[0]["run_after"]) if found else None
+
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self._dags()}
@@ -148,6 +166,10 @@ class AirflowApi:
         """State of Airflow's own parts."""
         return dict(self._call("GET", "/api/v2/monitor/health"))
 
+    def pool(self, name: str = "default_pool") -> dict[str, Any]:
+        """Slots of a pool: ``slots``, ``occupied_slots``, ``queued_slots`` and others."""
+        return dict(self._call("GET", f"/api/v2/pools/{name}"))
+
     def _failed(self, dag_id: str, run_id: str) -> list[str]:
         tasks = self.task_instances(dag_id, run_id)
         return [f"task {task['task_id']}" for task in tasks if task["state"] == "failed"]
@@ -167,7 +189,7 @@ class AirflowApi:
             raise ServiceAway("Airflow failed", where=path, got=f"HTTP {reply.status_code}")
         if reply.is_error:
             raise InputError("Airflow refused", where=path, got=f"HTTP {reply.status_code}: {reply.text[:500]}")
-        return reply.json()
+        return reply.json() if reply.content else None
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         if not self._token:

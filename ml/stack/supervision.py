@@ -152,11 +152,26 @@ class Supervisor:
         if state is not None and state.word not in {"RUNNING", "STARTING", "BACKOFF"}:
             self._ask("startProcess", f"{_GROUP}:{service}", False)
 
-    def restart(self, service: str) -> None:
-        """Stop a service, once it has finished what it is doing, and start it."""
+    def stop_service(self, service: str) -> None:
+        """Stop one service, which stays stopped until somebody starts it; one that does not run is left alone."""
         with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
             self._ask("stopProcess", f"{_GROUP}:{service}")
+
+    def restart(self, service: str) -> None:
+        """Stop a service, once it has finished what it is doing, and start it."""
+        self.stop_service(service)
         self._ask("startProcess", f"{_GROUP}:{service}", False)
+
+    def start_anew(self, service: str) -> None:
+        """Kill a service, also one that hangs or is stopped, and start it; its children end with its next start."""
+        before = self.states()[service].pid
+        with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+            self._ask("signalProcess", f"{_GROUP}:{service}", "KILL")
+        deadline = time.monotonic() + 10
+        while before is not None and self.states()[service].pid == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with contextlib.suppress(xmlrpc.client.Fault):  # the supervisor was faster
+            self.ensure_started(service)
 
     def stop(self, *, timeout: float = 25.0) -> None:
         """Stop all services and supervisord itself; nothing happens when it does not run."""

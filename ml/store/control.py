@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -84,6 +84,15 @@ class Stored:
     as_of: datetime
     created_at: datetime
     payload: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds a lease, and until when."""
+
+    name: str
+    holder: str
+    expires_at: datetime
 
 
 class ControlStore:
@@ -243,6 +252,17 @@ class ControlStore:
         """Give a lease back; nothing happens when somebody else holds it."""
         with self._transaction() as connection:
             connection.execute(delete(_LEASES).where(_LEASES.c.name == name, _LEASES.c.holder == holder))
+
+    def lease(self, name: str) -> Lease | None:
+        """A lease, expired or not; None when nobody holds it."""
+        with self._transaction() as connection:
+            row = connection.execute(select(_LEASES).where(_LEASES.c.name == name)).one_or_none()
+        return None if row is None else Lease(row.name, row.holder, row.expires_at)
+
+    def restore_lease(self, name: str, holder: str, *, expires_at: datetime) -> None:
+        """Give a lease that nobody holds back to whom it was taken from, until when he had it."""
+        with suppress(IntegrityError), self._transaction() as connection:
+            connection.execute(insert(_LEASES).values(name=name, holder=holder, expires_at=expires_at))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -23,7 +23,7 @@ from ml.store.frames import as_features, expand_probabilities, quarantine_rows
 from ml.store.ingest import IngestReport, ingest_outboxes
 from ml.store.layout import LABELS, QUARANTINE, TIME, requests_schema
 from ml.store.outbox import BATCH_ROWS
-from ml.store.table import LakeTable
+from ml.store.table import Extent, LakeTable
 from ml.store.versions import TrainingTable
 from ml.use_case import UseCase
 
@@ -83,11 +83,19 @@ class Lake:
             An outbox is damaged or locked, or a table cannot be written; the other outboxes were taken,
             and nothing is lost.
         """
-        tables = {"requests": self._requests, "labels": self._labels, "quarantine": self._quarantine}
+        tables = self.live_tables()
         report = ingest_outboxes(outbox_folder, self._use_case, tables, batch_rows=batch_rows)
         for table in tables.values():
             table.compact()
         return report
+
+    def live_tables(self) -> dict[str, LakeTable]:
+        """Tables that grow with the traffic, by name."""
+        return {"requests": self._requests, "labels": self._labels, "quarantine": self._quarantine}
+
+    def extents(self) -> dict[str, Extent]:
+        """How large each of them is."""
+        return {name: table.extent() for name, table in self.live_tables().items()}
 
     def answered(self, window: Window) -> pd.DataFrame:
         """Answers to the rows of a window, each id once: its first answer within the window.

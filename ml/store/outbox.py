@@ -71,6 +71,12 @@ class Outbox:
             found = self._connection.execute(query, (use_case,)).fetchone()[0] if self.identity else None
         return found or 0
 
+    def count(self, use_case: str) -> int:
+        """Captured rows of a use case that wait."""
+        query = "SELECT count(*) FROM captured WHERE use_case = ?"
+        with self._naming_faults():
+            return int(self._connection.execute(query, (use_case,)).fetchone()[0]) if self.identity else 0
+
     def batches(
         self, use_case: str, *, up_to: int, rows: int = BATCH_ROWS, size: int = BATCH_BYTES
     ) -> Iterator[list[Captured]]:
@@ -142,3 +148,18 @@ class Outbox:
             raise ServiceAway("outbox does not answer", where=str(self.path), got=str(error)) from error
         except sqlite3.DatabaseError as error:
             raise DataError("outbox is damaged", where=str(self.path), got=str(error)) from error
+
+
+def count_waiting(folder: Path, use_case: str) -> int:
+    """Captured rows of a use case that wait in the outboxes of a folder.
+
+    Raises
+    ------
+    PerennialError
+        An outbox is damaged or locked.
+    """
+    waiting = 0
+    for path in sorted(folder.glob("*.sqlite")):
+        with Outbox(path) as outbox:
+            waiting += outbox.count(use_case)
+    return waiting

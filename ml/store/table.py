@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -27,6 +28,14 @@ OPEN_PARTITIONS = 2
 
 #: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
 _ATTEMPTS = 20
+
+
+class Extent(NamedTuple):
+    """How large a table is at a version; version -1 and nothing in it before its first write."""
+
+    version: int
+    rows: int
+    files: int
 
 
 class LakeTable:
@@ -118,6 +127,26 @@ class LakeTable:
             except TableNotFoundError:
                 return None
 
+    def extent(self) -> Extent:
+        """Version, rows and files, by the table's log."""
+        table = self.open()
+        if table is None:
+            return Extent(-1, 0, 0)
+        with naming_faults(self.path):
+            files = pa.table(table.get_add_actions(flatten=True))
+            return Extent(table.version(), int(pc.sum(files["num_records"]).as_py() or 0), files.num_rows)
+
+    def is_crowded(self) -> bool:
+        """Whether :meth:`compact` would find something to merge."""
+        return bool(self._crowded_partitions())
+
+    def restore(self, version: int) -> None:
+        """Go back to an earlier version, as a new one."""
+        with naming_faults(self.path):
+            table = DeltaTable(self.path)
+            table.restore(version)
+            flush_commit(self.path, table.version())
+
     def compact(self) -> int:
         """Merge the small files of partitions that hold many; returns how many files went.
 
@@ -199,7 +228,7 @@ class LakeTable:
 def flush_commit(path: Path, version: int) -> None:
     """Force the files of one commit to disk; the writer itself leaves that to the operating system."""
     log = path / "_delta_log" / f"{version:020}.json"
-    actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+    actions = (json.loads(line) for line in log.read_bytes().splitlines())  # of a text, U+2028 would end a line
     files = [path / unquote(action["add"]["path"]) for action in actions if "add" in action]
     for target in {*files, *(file.parent for file in files), log, log.parent, path}:
         handle = os.open(target, os.O_RDONLY)

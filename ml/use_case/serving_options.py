@@ -6,6 +6,24 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml.use_case.duration import Duration, parse_duration
+
+
+class Canary(BaseModel):
+    """How a new version answers a part of the requests before it answers all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(default=0.1, gt=0, le=0.5, description="of the requests, by the hash of their ids")
+    minimum_requests: int = Field(default=300, ge=1, description="that it must have answered, at least")
+    longest: Duration = Field(default=parse_duration("10m"), description="how long it may wait for them")
+    too_little_traffic: Literal["release", "roll_back"] = Field(
+        default="release", description="what becomes of it when fewer came"
+    )
+    level: float = Field(
+        default=0.05, gt=0, lt=0.5, description="probability of ever rolling back a version that is no worse"
+    )
+
 
 class Serving(BaseModel):
     """What the scoring service does with rows that are not as declared, and how safely it records."""
@@ -35,3 +53,8 @@ class Serving(BaseModel):
     when_capture_fails: Literal["refuse", "answer"] = Field(
         default="refuse", description="answer: rows that cannot be recorded are answered, and counted as lost"
     )
+    latency_ms: float | None = Field(
+        default=50.0, gt=0, description="median for one row in which a version must answer to be served; null: any"
+    )
+    memory_mb: int = Field(default=1024, ge=64, description="MiB that a version may take, the reading of it included")
+    canary: Canary | None = Field(default=None, description="null: all replicas switch at once")

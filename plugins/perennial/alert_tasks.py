@@ -7,28 +7,72 @@ from typing import Any
 
 from ml.settings import settings
 from plugins.perennial.approval_tasks import collect_answers
+from plugins.perennial.telemetry import note_gauge
 from plugins.perennial.workbench import wall_clock
+
+#: The DAG is scheduled each minute.
+RUN_SECONDS = 60.0
+MOST_LOOKS = 30
 
 
 def look_around(**context: Any) -> list[str]:
-    """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired."""
+    """Rounds of collecting, probing, judging and delivering; returns the rules whose alerts fired.
+
+    As many as fit into a minute at the pace of the rule file, or as many as the form says.
+    """
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
+    from ml.stack.repair import open_repair
 
     for line in collect_answers():
         print(line)
+    airflow = _ask_airflow()
     params, fired = context["params"], []
-    for number in range(params["looks"]):
+    began, pause, number = time.monotonic(), 0.0, 0
+    while number < (params["looks"] or MOST_LOOKS):
         if number:
-            time.sleep(params["pause"])
+            time.sleep(pause)
+        _measure_waiting(airflow)
         try:
-            done = run_round(settings(), trigger=_trigger, everything=params["everything"])
+            done = run_round(
+                settings(), trigger=_trigger, repair=open_repair(settings()), everything=params["everything"]
+            )
         except PerennialError as error:
             tell_of_failure(error, settings(), now=wall_clock())
             raise
         fired += [step.rule for step in done.look.transitions if step.step == "fired"]
         _print(done)
+        number += 1
+        pause = done.in_force.rules.tick.total_seconds() if params["pause"] is None else params["pause"]
+        if params["looks"] is None and time.monotonic() - began + 1.5 * pause > RUN_SECONDS:
+            break  # the next run looks
     return fired
+
+
+def _ask_airflow() -> Any:
+    """Client of Airflow, None where its account is not known."""
+    from ml.errors import PerennialError
+    from ml.stack.local import open_airflow
+
+    try:
+        return open_airflow(settings())
+    except PerennialError as error:
+        print(f"Airflow cannot be asked what waits: {error}")
+        return None
+
+
+def _measure_waiting(airflow: Any) -> None:
+    """Tell how long the run that has waited longest does so; whatever keeps that from being told, alerting goes on."""
+    from ml.errors import PerennialError
+
+    if airflow is None:
+        return
+    try:
+        since, now = airflow.oldest_waiting(), wall_clock()
+        waiting = 0.0 if since is None else max(0.0, (now - since).total_seconds())
+        note_gauge("run_waiting_seconds", waiting, source="airflow", use_case=None)
+    except PerennialError as error:
+        print(f"Airflow could not be asked what waits: {error}")
 
 
 def _trigger(dag_id: str, conf: dict[str, Any], run_id: str) -> str:

@@ -87,11 +87,30 @@ def each_minute() -> CronTriggerTimetable:
     return CronTriggerTimetable("* * * * *", timezone="UTC", run_immediately=timedelta(0))
 
 
+def every_two_minutes() -> CronTriggerTimetable:
+    """Every other minute; what was missed is not caught up with."""
+    return CronTriggerTimetable("*/2 * * * *", timezone="UTC", run_immediately=timedelta(0))
+
+
 def alert_params() -> dict[str, Param]:
     """Form of the alerting DAG: how often a run looks."""
     return {
-        "looks": Param(2, type="integer", minimum=1, maximum=10, title="Looks", description="Rounds of one run."),
-        "pause": Param(30.0, type="number", minimum=0, maximum=60, title="Pause", description="Seconds between them."),
+        "looks": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=30,
+            title="Looks",
+            description="Rounds of one run. Empty: as many as fit into a minute.",
+        ),
+        "pause": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            maximum=60,
+            title="Pause",
+            description="Seconds between them. Empty: as the rule file says.",
+        ),
         "everything": Param(
             False, type="boolean", title="Everything", description="Judge rules that are not due, too."
         ),

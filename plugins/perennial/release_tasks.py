@@ -39,6 +39,7 @@ def stage(name: str, **context: Any) -> str:
 def verify(name: str, staged: str) -> str:
     """Whose decision it is, digests, the graph in onnxruntime, golden rows: sound, or no replica ever sees it."""
     from ml.governance.authorise import authorise
+    from ml.registry.canary import needs_canary
     from ml.registry.release import verify as verify_release
 
     bench, wanted = open_workbench(name), _staged(staged)
@@ -46,6 +47,28 @@ def verify(name: str, staged: str) -> str:
     if found.accepted:
         print(found.reason)
         found = verify_release(wanted, bench.use_case, releases=bench.settings.releases)
+    _note(bench, staged, found.reason)
+    if not found.accepted:
+        return "roll_back"
+    asked = needs_canary(wanted, bench.use_case, releases=bench.settings.releases, control=bench.control)
+    return "canary" if asked else "switch"
+
+
+def canary(name: str, staged: str) -> str:
+    """Let the staged version answer its share of the requests, until that is decided: switch, or take it back."""
+    from ml.registry.canary import Watched, run_canary
+
+    bench, wanted = open_workbench(name), _staged(staged)
+    watched = Watched(bench.settings.outbox)
+    found = run_canary(wanted, bench.use_case, releases=bench.settings.releases, watched=watched)
+    note_event(
+        "canary_ended",
+        source="release",
+        use_case=name,
+        message=f"Version {wanted.version}, {found.exposed} requests in {found.seconds:.0f} s; {found.reason}",
+        key=f"{name}/{wanted.version}/{wanted.staged_at.isoformat()}",
+        model_version=wanted.version,
+    )
     _note(bench, staged, found.reason)
     return "switch" if found.accepted else "roll_back"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ml.alerts.channels import Channels
 from ml.alerts.webhook import choose_address, is_public, send_webhook
-from ml.errors import InputError, ServiceAway
+from ml.errors import InputError, PerennialError, ServiceAway
 from ml.records.alert import Notice
 from tests.alerts.servers import Post, http_server, smtp_server
 
@@ -264,3 +264,68 @@ def test_words_of_a_rule_are_put_in_as_text(installation, event, rules_of):
     (notice,) = installation.look(rules, 1).notices
 
     assert "Look at $severity {{7*7}}: 1 seen, 1 such events within 5m." in notice.text
+
+
+REPAIR = {"repairs": {"kind": "runbook", "runbook": "restart_replica"}, "box": {"kind": "mailbox"}}
+REPAIR_FIRST = {"channels": REPAIR, "groups": {"operators": ["repairs", "box"]}}
+
+
+def broken_replica(rules_of):
+    """A rule about one replica."""
+    return rules_of(
+        {"name": "silent", "condition": {"kind": "match", "where": {"codes": [401]}}, "group_by": ["source"]},
+        **REPAIR_FIRST,
+    )
+
+
+def test_a_firing_alert_runs_its_runbook_once_with_target_reason_and_evidence(installation, event, rules_of):
+    """And what is over repairs nothing; the delivery holds what was seen."""
+    rules, asked = broken_replica(rules_of), []
+
+    def repair(*words: str) -> str:
+        asked.append(words)
+        return "restart_replica replica-0: repaired; it is heard again"
+
+    channels = Channels(installation.mailbox, repair=repair)
+    installation.tell(event(0))
+    tries = []
+    for minute in (1, 2, 3, 10):
+        installation.look(rules, minute)
+        tries += installation.deliver(rules, channels)
+
+    ((runbook, target, reason, evidence, key),) = asked
+    assert (runbook, target, len(key)) == ("restart_replica", "replica-0", 24)
+    assert "it is so" in reason
+    assert "the graph failed" in evidence
+    assert tries[0].detail.endswith("it is heard again")
+    assert "nothing is repaired by what is over" in tries[-1].detail
+    assert installation.letters() == []
+
+
+def test_what_a_runbook_has_not_repaired_goes_on_to_people(installation, event, rules_of):
+    """Refused each time under the same key; then the mailbox has it, and the dead channel is an event."""
+    rules, keys = broken_replica(rules_of), set()
+
+    def repair(*words: str) -> str:
+        keys.add(words[-1])
+        raise PerennialError("not repaired", where="restart_replica", got="reverted", allowed="a person")
+
+    installation.tell(event(0))
+    installation.look(rules, 1)
+    tries = installation.deliver(rules, Channels(installation.mailbox, repair=repair))
+
+    assert [(one.channel, one.outcome) for one in tries] == [("repairs", "failed")] * 3 + [("box", "delivered")]
+    assert len(keys) == len(installation.letters()) == 1
+    assert "not repaired" in installation.telemetry.search(names=["channel_dead"])[0].message
+
+
+def test_where_nobody_can_run_a_runbook_people_are_told(installation, event, rules_of):
+    """It is not passed over in silence."""
+    rules = broken_replica(rules_of)
+    installation.tell(event(0))
+    installation.look(rules, 1)
+
+    tries = installation.deliver(rules)
+
+    assert "runbook cannot be run" in tries[0].detail
+    assert (tries[-1].channel, tries[-1].outcome) == ("box", "delivered")

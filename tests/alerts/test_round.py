@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+import time
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from ml.alerts.probe import probe
-from ml.alerts.round import run_round
+from ml.alerts.round import Heartbeat, run_round, tell_of_failure
 from ml.errors import InputError, PerennialError
 from ml.records.event import Event
 from ml.serving.telemetry import Spool
@@ -75,10 +77,10 @@ def test_a_service_that_is_away_fires_and_one_that_is_back_clears(current, event
             run_round(settings, clock=lambda n=number: now + n * timedelta(seconds=30))
 
     rounds(current, 0, 5)
-    away = sorted(path.name for path in current.mailbox.glob("*.eml"))
+    away = sorted(path.name for path in current.mailbox.glob("avail*.eml"))
     with answering(200) as url:
         rounds(current.model_copy(update={"scoring_url": url}), 5, 3)
-    back = sorted(path.name for path in current.mailbox.glob("*.eml"))
+    back = sorted(path.name for path in current.mailbox.glob("avail*.eml"))
 
     assert [name.partition("-2026")[0] for name in away] == ["availability"]
     assert [name.split("-")[2] for name in back] == ["fired", "resolved"]
@@ -163,3 +165,58 @@ def test_old_rollups_are_forgotten_once_an_hour(current, event, rollup):
     assert isinstance(telemetry.search()[0], Event)
     assert issubclass(InputError, PerennialError)
     assert AlertStore(current.control_url).rule_file() is not None
+
+
+def test_the_rules_of_a_drill_are_in_force_while_they_are_fresh(current, event):
+    """With its own secrets; a minute old, the installation's are in force again, and the drill's were never kept."""
+    text = current.alerts.read_text(encoding="utf-8")
+    current.drill_rules.parent.mkdir(parents=True, exist_ok=True)
+    current.drill_rules.write_text(text.replace("tick: 30s", "tick: 5s"), encoding="utf-8")
+    current.drill_rules.with_name("drill.secrets.json").write_text('{"desk": "key"}', encoding="utf-8")
+
+    drilled = run_round(current)
+    patience = Heartbeat.read(current.heartbeat).stale_after
+    old = time.time() - 61
+    os.utime(current.drill_rules, (old, old))
+    then = run_round(current)
+
+    assert drilled.in_force.rules.tick == timedelta(seconds=5)
+    assert (drilled.in_force.secrets, patience) == ({"desk": "key"}, 35.0)
+    assert (then.in_force.rules.tick, then.in_force.secrets) == (timedelta(seconds=30), {})
+    assert AlertStore(current.control_url).rule_file().text == text
+    assert Heartbeat.read(current.heartbeat).stale_after == 110.0
+
+
+def test_a_drill_file_with_problems_changes_nothing(current):
+    """The installation's rules stay in force."""
+    current.drill_rules.parent.mkdir(parents=True, exist_ok=True)
+    current.drill_rules.write_text("rules: nonsense", encoding="utf-8")
+    current.drill_rules.with_name("drill.secrets.json").write_text("{}", encoding="utf-8")
+
+    assert run_round(current).in_force.problem == ""
+
+
+def test_alerting_that_fails_again_says_so_again(current):
+    """Once while it lasts, and once more after it had worked in between."""
+    fault = PerennialError("control database does not answer", where="control.db", got="database is locked")
+    run_round(current)
+    now = Heartbeat.read(current.heartbeat).time
+
+    first = tell_of_failure(fault, current, now=now + timedelta(seconds=40))
+    again = tell_of_failure(fault, current, now=now + timedelta(seconds=80))
+    Heartbeat(time=now + timedelta(seconds=100)).write(current.heartbeat)
+    then = tell_of_failure(fault, current, now=now + timedelta(seconds=140))
+
+    assert first == again != then
+    assert tell_of_failure(fault, current, now=now + timedelta(hours=1.5)) != then
+
+
+def test_mlflow_is_probed(current):
+    """Up when it answers, down when nobody listens."""
+    from ml.alerts.probe import probe_mlflow
+
+    with answering(200) as url:
+        (up,) = probe_mlflow(url, now=datetime.now(UTC))
+    (down,) = probe_mlflow("http://127.0.0.1:9", now=datetime.now(UTC))
+
+    assert (up.name, up.label, up.total, down.total) == ("service_up", "mlflow", 1.0, 0.0)

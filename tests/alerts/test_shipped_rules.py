@@ -79,6 +79,11 @@ def many_bad_values(event, _):
 SCENES: dict[str, Scene] = {
     "availability": gauge("probe_up", 0, 1),
     "replica_silent": silent_replica,
+    "service_down": gauge("service_up", 0, 1, label="mlflow"),
+    "replica_died": when(name="replica_died"),
+    "slow_probe": gauge("probe_seconds", 0.6, 0.01),
+    "run_waiting": gauge("run_waiting_seconds", 1000, 0),
+    "memory_high": gauge("memory_mb", 2500, 200),
     "alerting_stopped": when(name="alerting_stopped"),
     "failed_requests": shares("requests", "503", "200", 10),
     "refused_rows": shares("rows", "202", "0", 30),
@@ -91,6 +96,8 @@ SCENES: dict[str, Scene] = {
     "bad_values": many_bad_values,
     "inference_errors": when(code=401),
     "capture_failed": when(name="capture_failed", code=501),
+    "answers_not_recorded": gauge("capture_lost_rows", 12, 0, use_case="ferry"),
+    "records_not_safe": when(name="outbox_sync_failed", code=0),
     "release_refused": when(name="release_refused", code=601),
     "release_taken_back": when(name="release_taken_back", code=601, key="ferry/2"),
     "person_needed": when(name="person_needed", key="ferry/2026-01-05"),
@@ -110,6 +117,10 @@ SCENES: dict[str, Scene] = {
     "disk_full": gauge("disk_free_share", 0.01, 0.5),
     "channel_dead": when(name="channel_dead"),
     "rules_refused": when(name="rules_refused"),
+    "resource_high": gauge("resource_high", 1, 0, label="disk"),
+    "resource_unknown": gauge("resource_unknown", 1, 0, label="mlflow"),
+    "runbook_failed": when(name="runbook_failed", key="restart_replica/1"),
+    "runbook_repaired": when(name="runbook_repaired", key="restart_replica/1"),
 }
 
 

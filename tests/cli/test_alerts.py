@@ -46,6 +46,7 @@ def test_an_alert_from_its_look_to_its_mark(perennial, home, told):
     looked = answer(perennial, "check")
     assert [(step["rule"], step["step"]) for step in looked["steps"]] == [
         ("availability", "pending"),
+        ("service_down", "pending"),
         ("inference_errors", "fired"),
     ]
     (alert,) = [a for a in answer(perennial, "list")["alerts"] if a["phase"] == "firing"]

@@ -36,8 +36,9 @@ RETRAIN = {
     "give_back": set(),
 }
 RELEASE = {
-    "stage": {"verify", "switch", "confirm", "served", "roll_back"},
-    "verify": {"switch", "roll_back"},
+    "stage": {"verify", "canary", "switch", "confirm", "served", "roll_back"},
+    "verify": {"canary", "switch", "roll_back"},
+    "canary": {"switch", "roll_back"},
     "switch": {"confirm"},
     "confirm": {"served", "roll_back"},
     "served": set(),
@@ -61,13 +62,17 @@ EDGES = {
 
 
 def test_every_dag_file_parses(dagbag):
-    """No import errors, five DAGs per use case, and one of the installation."""
+    """No import errors, five DAGs per use case, and two of the installation."""
     assert dagbag.import_errors == {}
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
         *("harbour_capped", "harbour_outgrown", "harbour_certain", "harbour_hasty", "harbour_envelope"),
     }
-    assert set(dagbag.dags) == {"perennial.alerting", *(f"{name}.{file}" for name in names for file in EDGES)}
+    assert set(dagbag.dags) == {
+        "perennial.alerting",
+        "perennial.health",
+        *(f"{name}.{file}" for name in names for file in EDGES),
+    }
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
 
 
@@ -78,6 +83,14 @@ def test_the_alert_dag_is_one_task_each_minute(dagbag):
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("look_around", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "* * * * *")
     assert set(dag.tags) == {"perennial", "alerting"}
+
+
+def test_the_health_dag_is_one_task(dagbag):
+    """Never two walks at once, nothing caught up with."""
+    dag = dagbag.dags["perennial.health"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("walk_resources", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "*/2 * * * *")
 
 
 @pytest.mark.parametrize("file", EDGES)
@@ -126,7 +139,7 @@ def test_parsing_imports_nothing_heavy():
     """A DAG file may cost an import of Airflow and of the use case files, not of the stages' libraries."""
     code = (
         "import runpy, sys\n"
-        f"[runpy.run_path(f'{ROOT}/dags/{{name}}.py') for name in {(*EDGES, 'alerting')}]\n"
+        f"[runpy.run_path(f'{ROOT}/dags/{{name}}.py') for name in {(*EDGES, 'alerting', 'health')}]\n"
         "heavy = {'pandas', 'numpy', 'sklearn', 'mlflow', 'onnxruntime', 'skl2onnx', 'deltalake', 'scipy', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

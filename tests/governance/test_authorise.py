@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ml.errors import InputError
-from ml.governance.authorise import authorise, check_reviewer
+from ml.governance.authorise import authorise, check_four_eyes, check_reviewer
 from ml.governance.verification import verify_all
 from ml.records.governance import AliasMove
 from ml.registry.alias import newest_move
@@ -154,3 +154,20 @@ def test_only_reviewers_promote_by_command_where_there_are_any():
     check_reviewer(REVIEWED, "bo")
     with pytest.raises(InputError, match=r"not a reviewer.*got: eve; allowed: ana, bo"):
         check_reviewer(REVIEWED, "eve")
+
+
+def test_with_four_eyes_nobody_makes_champion_what_they_asked_for(registry, control, make, ask):
+    """Neither by command nor by tags; a version that was champion before may be gone back to."""
+    make(registry), make(registry, promote=False)
+    strict = REVIEWED.model_copy(update={"retraining": REVIEWED.retraining.model_copy(update={"four_eyes": True})})
+
+    with pytest.raises(InputError, match=r"triggered a retraining may not approve.*got: ana"):
+        check_four_eyes(strict, 2, "ana", control)
+    check_four_eyes(strict, 2, "bo", control)
+    check_four_eyes(strict, 1, "ana", control)
+    check_four_eyes(REVIEWED, 2, "ana", control)
+
+    approve(registry, 2)
+    assert "who triggered a retraining may not approve" in ask(strict).reason
+    approve(registry, 2, by="bo")
+    assert ask(strict).accepted

@@ -4,7 +4,7 @@ import pytest
 from onnx import load as load_onnx
 
 from ml.errors import DataError
-from ml.registry.golden import check_golden_rows
+from ml.registry.golden import check_session, load_session
 from ml.registry.manifest import MODEL
 from ml.use_case import Feature
 
@@ -24,7 +24,7 @@ def test_sound_graph_answers_as_numpy_does(use_case, make_package, tmp_path):
     """The golden rows were worked out by NumPy, a missing number among them; float32 explains the difference."""
     package = make_package(tmp_path, use_case)
 
-    assert check_golden_rows(tmp_path, package, use_case) < 1e-6
+    assert check_session(load_session(tmp_path / MODEL), package, use_case) < 1e-6
 
 
 def test_categories_enter_in_file_order(mixed, make_package, tmp_path):
@@ -32,7 +32,7 @@ def test_categories_enter_in_file_order(mixed, make_package, tmp_path):
     package = make_package(tmp_path, mixed)
 
     assert any(None in golden.row for golden in package.golden_rows)
-    assert check_golden_rows(tmp_path, package, mixed) < 1e-6
+    assert check_session(load_session(tmp_path / MODEL), package, mixed) < 1e-6
 
 
 def test_category_only_graph_has_no_numbers(use_case, make_package, tmp_path):
@@ -41,7 +41,7 @@ def test_category_only_graph_has_no_numbers(use_case, make_package, tmp_path):
     package = make_package(tmp_path, only)
 
     assert package.numbers == ()
-    assert check_golden_rows(tmp_path, package, only) < 1e-6
+    assert check_session(load_session(tmp_path / MODEL), package, only) < 1e-6
 
 
 def test_other_answers_are_found_out(use_case, make_package, tmp_path):
@@ -50,7 +50,7 @@ def test_other_answers_are_found_out(use_case, make_package, tmp_path):
     make_package(tmp_path, use_case, weight=1.5)
 
     with pytest.raises(DataError, match=r"answers golden rows otherwise.*got: 0\.\d+.*at most 0.0001"):
-        check_golden_rows(tmp_path, package, use_case)
+        check_session(load_session(tmp_path / MODEL), package, use_case)
 
 
 def test_same_probabilities_under_other_names_are_found_out(use_case, make_package, tmp_path):
@@ -62,7 +62,7 @@ def test_same_probabilities_under_other_names_are_found_out(use_case, make_packa
     (tmp_path / MODEL).write_bytes(model.SerializeToString())
 
     with pytest.raises(DataError, match="decides golden rows otherwise"):
-        check_golden_rows(tmp_path, package, use_case)
+        check_session(load_session(tmp_path / MODEL), package, use_case)
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", None])
@@ -73,7 +73,7 @@ def test_bytes_that_are_no_graph_are_named(use_case, make_package, tmp_path, con
     (tmp_path / MODEL).write_bytes(whole[: len(whole) // 2] if content is None else content)
 
     with pytest.raises(DataError, match=r"graph cannot be loaded.*model\.onnx"):
-        check_golden_rows(tmp_path, package, use_case)
+        check_session(load_session(tmp_path / MODEL), package, use_case)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_package_of_another_file_is_refused(use_case, make_package, tmp_path, ch
     package = make_package(tmp_path, use_case).model_copy(update=change)
 
     with pytest.raises(DataError, match=message):
-        check_golden_rows(tmp_path, package, use_case)
+        check_session(load_session(tmp_path / MODEL), package, use_case)
 
 
 def test_golden_row_of_other_width_is_refused(use_case, make_package, tmp_path):
@@ -100,7 +100,7 @@ def test_golden_row_of_other_width_is_refused(use_case, make_package, tmp_path):
     cut = package.golden_rows[0].model_copy(update={"row": package.golden_rows[0].row[:-1]})
 
     with pytest.raises(DataError, match=r"other columns.*got: 6 values; allowed: 7 values"):
-        check_golden_rows(tmp_path, package.model_copy(update={"golden_rows": (cut,)}), use_case)
+        check_session(load_session(tmp_path / MODEL), package.model_copy(update={"golden_rows": (cut,)}), use_case)
 
 
 def test_answer_that_is_no_number_is_refused(use_case, make_package, tmp_path):
@@ -112,4 +112,4 @@ def test_answer_that_is_no_number_is_refused(use_case, make_package, tmp_path):
     (tmp_path / MODEL).write_bytes(model.SerializeToString())
 
     with pytest.raises(DataError, match="got: nan"):
-        check_golden_rows(tmp_path, package, use_case)
+        check_session(load_session(tmp_path / MODEL), package, use_case)

@@ -15,7 +15,8 @@ from ml.errors import DataError, UseCaseError
 from ml.evaluation.baselines import forecast_persistence
 from ml.evaluation.predict import predict
 from ml.records.measure import Verdict
-from ml.registry.golden import check_golden_rows
+from ml.registry.golden import check_session, load_session
+from ml.registry.manifest import MODEL
 from ml.training.base_rates import forecast_base_rates
 from ml.training.candidates import REGRESSORS, build_candidate
 from ml.training.check import check_data
@@ -62,7 +63,7 @@ def test_every_built_in_regressor_answers_in_onnx_as_in_scikit_learn(estimator, 
     assert parity.flips == 0
     assert parity.n > described.n_holdout
     assert packaged.classes == ("value",)
-    assert check_golden_rows(tmp_path, packaged, use_case) <= packaged.tolerance < 0.001
+    assert check_session(load_session(tmp_path / MODEL), packaged, use_case) <= packaged.tolerance < 0.001
     pipeline, _ = fit_pipeline(use_case, "it", rows_of(frame, "fit", "validation"))
     rows = rows_of(frame, "holdout")
     expected = answer_of(pipeline, use_case)(rows)
@@ -72,7 +73,7 @@ def test_every_built_in_regressor_answers_in_onnx_as_in_scikit_learn(estimator, 
     )
     lying = packaged.model_copy(update={"golden_rows": (wrong, *packaged.golden_rows[1:])})
     with pytest.raises(DataError, match="golden rows otherwise"):
-        check_golden_rows(tmp_path, lying, use_case)
+        check_session(load_session(tmp_path / MODEL), lying, use_case)
 
 
 def test_the_graph_has_one_output_of_one_column(use_case, tmp_path, sail, cut):

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import resource
 import sqlite3
 import time
 
+import psutil
 import pytest
 
 from ml.errors import StackError
@@ -191,3 +193,25 @@ def test_outbox_that_cannot_be_written_is_refused_at_once(path, fault):
 
     with pytest.raises(StackError, match=r"outbox cannot be written; where: .*replica-0.sqlite"):
         Outbox(path)
+
+
+def test_a_replica_that_cannot_record_is_not_ready_until_it_can(service, installation, row_of):
+    """A quota of one byte: rows are refused with 501; lifted, it is ready before anybody asks for another row."""
+    installation.release("quay", version=1, weight=0.1)
+    service.start()
+    row = row_of(installation.use_cases["quay"])
+    process = psutil.Process(service.process.pid)
+    before = process.rlimit(resource.RLIMIT_FSIZE)
+
+    with service.client() as client:
+        process.rlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+        refused = client.post("/score/quay", json={"rows": [row]})
+        unready = client.get("/health/ready")
+        process.rlimit(resource.RLIMIT_FSIZE, before)
+        ready = client.get("/health/ready")
+
+        assert (refused.status_code, refused.json()["code"]) == (503, 501)
+        assert (unready.status_code, unready.json()["ready"]) == (503, False)
+        assert unready.json()["cannot_record"]
+        assert (ready.status_code, ready.json()) == (200, {"ready": True, "without_a_model": []})
+        assert client.post("/score/quay", json={"rows": [row]}).status_code == 200

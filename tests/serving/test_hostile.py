@@ -298,3 +298,17 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_refuses_the_rest(install
     assert b"connection: close" in told.partition(b"\r\n\r\n")[0]
     assert service.process.wait(20) == 0
     assert len(installation.captured()) == 10_000
+
+
+@pytest.mark.parametrize("rest", [b"", b"{", b"GET /v2 HTTP/1.1\r\nhost: x\r\n\r\n{"], ids=["end", "garbage", "more"])
+def test_an_answer_that_has_nowhere_to_go_leaves_no_trace_in_the_log(quick, quay, row_of, rest):
+    """The connection ends while a request is answered, because of what comes behind it: that is no error of ours."""
+    chunked = b"POST /score/quay HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    for _ in range(10):
+        with connect(quick) as client:
+            client.sendall(chunked + rest)
+            client.shutdown(socket.SHUT_WR)
+            heard(client)
+
+    assert score(quick, quay, row_of).status_code == 200
+    assert "Traceback" not in quick.log()

@@ -29,6 +29,14 @@ def test_every_route_is_described(installation):
     assert paths == pages | {route.format(name) for route in routes for name in installation.use_cases}
 
 
+def test_a_reply_in_part_is_described_where_there_is_one(installation):
+    """Our own protocol answers some rows and refuses others with 207; the other protocols have no place for that."""
+    paths = describe_api(installation.use_cases)["paths"]
+
+    assert "207" in paths["/score/quay"]["post"]["responses"]
+    assert "207" not in paths["/invocations/quay"]["post"]["responses"]
+
+
 def test_every_field_of_a_row_is_required_and_no_other_is_known(row_schema, quay, row_of):
     """As rows are read: an absent field is refused, and so is an unknown one."""
     assert row_schema["required"] == list(quay.features)

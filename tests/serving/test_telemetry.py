@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -176,3 +177,26 @@ def test_what_was_counted_before_is_not_told_again(tmp_path: Path):
 
     assert [(event.code, event.count) for event in writer._events(2.0)] == [(201, 2)]
     assert writer._events(3.0) == []
+
+
+def test_a_killed_replica_is_told_of_by_its_successor(service, installation, collect):
+    """By the heartbeat that it left; one that ends in order takes its own away, and nothing is told."""
+    beat = installation.settings.outbox / "replica-0.heartbeat.json"
+
+    def start() -> None:
+        service.start()
+        until = time.monotonic() + 20
+        while not beat.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    start()
+    service.end()
+    start()
+    service.end(signal.SIGKILL)
+    pid = service.process.pid
+    start()
+
+    (event,) = list(collect(lambda found: any(e.name == "replica_died" for e in found)))
+    assert (event.source, event.severity) == ("replica-0", "error")
+    assert str(pid) in event.message

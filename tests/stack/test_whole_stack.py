@@ -228,6 +228,27 @@ def test_a_new_use_case_is_shown_to_the_running_stack(stack, story):
     assert stack.answer("monitor", "harbour_copy", "--wait")["decision"] == "none"
 
 
+def test_seeded_faults_are_noticed_once_and_undone(stack, story):
+    """A graph that raises, a killed replica, a dead mail server: each noticed in time, none of the answers wrong."""
+    before = served(stack)["digest"]
+    letters = {path.name for path in (stack.var / "mailbox").glob("inference-errors-*-fired-*.eml")}
+
+    faults = ("inference_raising", "replica_killed", "smtp_down")
+    found = stack.answer("drill", *faults, "--use-case", NAME, "--yes", timeout=500)
+
+    told = {fault["name"]: fault for fault in found["faults"]}
+    assert {name: (fault["alert"], fault["repaired"]) for name, fault in told.items()} == {
+        "inference_raising": ("inference_errors", None),
+        "replica_killed": ("replica_died", True),
+        "smtp_down": ("channel_dead", True),
+    }
+    assert told["inference_raising"]["seconds_to_notice"] <= 60  # from the first error to the mailbox
+    assert found["refused"]["401"] > 1
+    new = {path.name for path in (stack.var / "mailbox").glob("inference-errors-*-fired-*.eml")} - letters
+    assert len(new) == 1  # not one per request
+    assert (found["wrong"], served(stack)["digest"]) == (0, before)
+
+
 def test_every_listening_socket_is_on_loopback(stack, story):
     """No server of the stack can be reached from another machine."""
     listening = {

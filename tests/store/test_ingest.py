@@ -80,6 +80,19 @@ def test_values_arrive_as_they_were_captured(lake, replica, outboxes):
     assert row["received_at"] == pd.Timestamp("2026-01-01T00:00:00Z")
 
 
+@pytest.mark.parametrize("text", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r", "\n", "\x00", "\ufeff"])
+def test_a_text_that_ends_a_line_somewhere_is_a_text_like_any_other(lake, replica, outboxes, text):
+    """Ids and categories may hold it; the table's own log, which has the least and largest of them, is read."""
+    pier = {"wind speed (km/h)": 1.0, "holiday": False, "pier": f"a{text}b"}
+    replica.answer(f"row{text}1", features=pier)
+
+    report = lake.ingest(outboxes)
+
+    assert (report.requests, report.deleted) == (1, 1)
+    stored = lake.answered(ALL)
+    assert stored[["id", "pier"]].values.tolist() == [[f"row{text}1", f"a{text}b"]]
+
+
 def test_a_row_without_event_time_happened_when_it_was_received(lake, replica, outboxes):
     """A client that gives no event time lives in the present."""
     replica.answer("a", event_time=None)
