@@ -15,6 +15,8 @@ from ml.registry.alias import newest_move
 from ml.registry.release import stage
 from tests.governance.conftest import NAME, NOW, WEATHER
 
+#: The actor of the scene's requests.
+ASKED_FOR_BY = "monitor"
 REVIEWED = WEATHER.model_copy(update={"retraining": WEATHER.retraining.model_copy(update={"reviewers": ("ana", "bo")})})
 
 
@@ -159,15 +161,16 @@ def test_only_reviewers_promote_by_command_where_there_are_any():
 def test_with_four_eyes_nobody_makes_champion_what_they_asked_for(registry, control, make, ask):
     """Neither by command nor by tags; a version that was champion before may be gone back to."""
     make(registry), make(registry, promote=False)
-    strict = REVIEWED.model_copy(update={"retraining": REVIEWED.retraining.model_copy(update={"four_eyes": True})})
+    keys = {"four_eyes": True, "reviewers": ("bo", ASKED_FOR_BY)}
+    strict = REVIEWED.model_copy(update={"retraining": REVIEWED.retraining.model_copy(update=keys)})
 
-    with pytest.raises(InputError, match=r"triggered a retraining may not approve.*got: ana"):
-        check_four_eyes(strict, 2, "ana", control)
+    with pytest.raises(InputError, match=rf"triggered a retraining may not approve.*got: {ASKED_FOR_BY}"):
+        check_four_eyes(strict, 2, ASKED_FOR_BY, control)
     check_four_eyes(strict, 2, "bo", control)
-    check_four_eyes(strict, 1, "ana", control)
-    check_four_eyes(REVIEWED, 2, "ana", control)
+    check_four_eyes(strict, 1, ASKED_FOR_BY, control)
+    check_four_eyes(REVIEWED, 2, ASKED_FOR_BY, control)
 
-    approve(registry, 2)
+    approve(registry, 2, by=ASKED_FOR_BY)
     assert "who triggered a retraining may not approve" in ask(strict).reason
     approve(registry, 2, by="bo")
     assert ask(strict).accepted
