@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         File of alert rules; default ``{home}/alerts.yaml``.
     alert_secrets
         Addresses with accounts, and keys of signatures, by the names that the rule file uses; a JSON object.
+    unreasoned_changes
+        What stages do that meet a use case file whose rules were changed without ``perennial policy apply``: ``tell``
+        of it and go on, or ``refuse`` to work.
     scoring_replicas, scoring_quorum
         Replicas that share the scoring port, and how many of them must serve a release; all where nothing is said.
     scoring_auth
@@ -115,6 +118,7 @@ class Settings(BaseSettings):
     airflow_password: SecretStr | None = None
     alerts: Path = Field(default_factory=lambda data: data["home"] / "alerts.yaml")
     alert_secrets: dict[str, SecretStr] = Field(default_factory=dict)
+    unreasoned_changes: Literal["tell", "refuse"] = "tell"
 
     @field_validator("home", "var", "use_cases", "ledger", "alerts")
     @classmethod

@@ -14,6 +14,7 @@ from ml.cli.output import print_json, progress_bar, stdout
 
 if TYPE_CHECKING:
     from ml.records.backtest import Backtest, PolicyResult
+    from ml.store.control import ControlStore
     from ml.use_case import UseCase
 
 
@@ -30,6 +31,7 @@ def backtest(
     grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Try other levels and costs as well.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw retrainings against loss: .png or .svg.")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Write the recommended settings into the file.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, with --apply; kept in the ledger.")] = "recommended by a backtest",
     as_json: Json = False,
 ) -> None:
     """Replay history on a virtual clock with the stages of the DAGs, and show what retraining policies cost.
@@ -47,6 +49,8 @@ def backtest(
     if plot is not None and plot.suffix not in {".png", ".svg"}:
         raise InputError("no such format of a picture", where="--plot", got=str(plot), allowed=".png, .svg")
     path, use_case = _load(name, data, candidate)
+    if apply:
+        _refuse_open_changes(path)
     with progress_bar("reading the history") as show:
         rows, _ = load_history(use_case, settings().home)
         begin = start or _until(path)
@@ -55,7 +59,7 @@ def backtest(
             from ml.simulation.plot import plot_backtest
 
             plot_backtest(found, plot)
-    changed = _apply(path, found) if apply else []
+    changed = _apply(path, found, reason) if apply else []
     chosen = [p for p in found.policies if not policy or any(word in p.name for word in policy)]
     if as_json:
         print_json(found.model_copy(update={"policies": tuple(chosen)}).model_dump(mode="json") | {"applied": changed})
@@ -94,28 +98,57 @@ def _until(path: Path) -> datetime | None:
     return load(path).training.history.until
 
 
-def _apply(path: Path, found: Backtest) -> list[str]:
-    """Lines that were written into the use case file; recorded in the control database."""
+def _refuse_open_changes(path: Path) -> None:
+    """Refuse a file with changes that nobody has given a reason for: they would get that of the backtest.
+
+    Raises
+    ------
+    ConflictError
+        There are such changes.
+    """
     from datetime import UTC
     from datetime import datetime as clock
 
+    from ml.errors import ConflictError
+    from ml.governance.policy_record import note_policy
+    from ml.use_case import load
+
+    name = load(path).name
+    changes = note_policy(_control(), name, path.read_text(encoding="utf-8"), now=clock.now(UTC))
+    if changes:
+        raise ConflictError(
+            "the file was changed without a reason before",
+            where=str(path),
+            got=", ".join(change.path for change in changes),
+            allowed=f"perennial policy apply {name} --reason ..., then the backtest again",
+        )
+
+
+def _apply(path: Path, found: Backtest, reason: str) -> list[str]:
+    """Lines that were written into the use case file, which is in force from then on, with the reason."""
+    from datetime import UTC
+    from datetime import datetime as clock
+
+    from ml.governance.policy_record import apply_policy
     from ml.records.base import write_atomically
-    from ml.settings import settings
-    from ml.store.control import ControlStore
     from ml.use_case.edit import set_keys
 
-    settings_found = found.recommended_settings
-    if not settings_found:
+    if not found.recommended_settings:
         return []
-    text, changed = set_keys(path.read_text(encoding="utf-8"), "retraining", settings_found)
+    text, changed = set_keys(path.read_text(encoding="utf-8"), "retraining", found.recommended_settings)
     write_atomically(path, text.encode())
     path.chmod(0o644)
-    now = clock.now(UTC)
-    key = f"{found.use_case}/{now.isoformat()}"
-    slim = found.model_copy(update={"policies": ()})
-    control = ControlStore(settings().control_url, settings().ledger)
-    control.record("setting", key, slim, use_case=found.use_case, as_of=now, now=now, actor=getpass.getuser())
+    preview = (*found.explanation, f"recommended: {found.recommended}, {found.rows:,} live rows, {found.metric}")
+    by, now = getpass.getuser(), clock.now(UTC)
+    apply_policy(_control(), found.use_case, text, reason=reason, actor=by, now=now, preview=preview)
     return changed
+
+
+def _control() -> ControlStore:
+    from ml.settings import settings
+    from ml.store.control import ControlStore
+
+    return ControlStore(settings().control_url, settings().ledger)
 
 
 def _print(found: Backtest, chosen: list[PolicyResult]) -> None:

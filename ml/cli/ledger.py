@@ -37,17 +37,24 @@ def verify(
 ) -> None:
     """Check chain, signatures, order and records of the ledger, and compare it with MLflow.
 
-    Exit code 1 when anything is not as it was written. Nothing is ever repaired.
+    Exit code 1 when anything is not as it was written. Nothing is ever repaired. Rules that were changed without a
+    reason are told, too: they are a person's business, and do not break the ledger.
 
     Example: perennial ledger verify
     """
     from ml.store.verify_ledger import NEWEST
 
-    found = _verify(_open(), key, offline=offline, newest=None if every else NEWEST)
+    control = _open()
+    found = _verify(control, key, offline=offline, newest=None if every else NEWEST)
+    unreasoned = _unreasoned(control)
     if as_json:
-        print_json({"ok": found.ok, "records": found.records, "findings": _findings(found)})
+        told = {"ok": found.ok, "records": found.records, "findings": _findings(found)}
+        print_json(told | {"unreasoned_changes": unreasoned})
     else:
         _print_findings(found)
+        for subject, count in unreasoned.items():
+            text = f"{subject}: {count} rules were changed without a reason: perennial policy diff {subject}"
+            stdout.print(text, soft_wrap=True, markup=False, highlight=False)
     if not found.ok:
         raise typer.Exit(1)
 
@@ -181,6 +188,19 @@ def _verify(control: ControlStore, key: Path | None, *, offline: bool, newest: i
                 ) from error
             stderr.print(f"not compared with MLflow: {error}", soft_wrap=True, markup=False)
     return verify_ledger(control, key=public, newest=newest)
+
+
+def _unreasoned(control: ControlStore) -> dict[str, int]:
+    """Rules that differ from those in force, by subject; what cannot be compared is a finding of the verification."""
+    from ml.errors import PerennialError
+    from ml.governance.policy_record import ALERTS, diff_all
+    from ml.settings import settings
+
+    files = {path.stem: path for path in sorted(settings().use_cases.glob("*.yaml"))} | {ALERTS: settings().alerts}
+    try:
+        return {one.subject: len(one.changes) for one in diff_all(control, files) if one.changes}
+    except (PerennialError, ValueError, OSError):
+        return {}
 
 
 def _key(path: Path | None) -> Any:

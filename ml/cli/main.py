@@ -75,7 +75,9 @@ app.add_typer(alerts.app, name="alerts", help="What fires, by which rules, who w
 app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")
 app.add_typer(ledger.app, name="ledger", help="The signed record of what was decided, by whom: verify, show, export.")
-app.add_typer(policy.app, name="policy", help="What automatic learning may change: sign the change envelope.")
+app.add_typer(
+    policy.app, name="policy", help="Thresholds and rules: what differs from those in force, put in force, sign."
+)
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
 app.add_typer(runbook.app, name="runbook", help="Prepared repairs: list them, run one, what they did.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")

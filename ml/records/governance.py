@@ -40,11 +40,57 @@ class VersionMade(Record):
 
 
 class UseCaseSeen(Record):
-    """The text of a use case file, recorded when a run first met it: thresholds and rules never change in silence."""
+    """The text of a use case file, recorded when a run first met it: thresholds and rules never change in silence.
+
+    Attributes
+    ----------
+    unreasoned
+        The file has other rules than those in force, and nobody has given a reason yet.
+    """
 
     use_case: str
     use_case_hash: str
     text: str
+    unreasoned: bool = False
+
+
+class AlertRulesSeen(Record):
+    """The text of the alert rules, recorded when alerting first met it; ``unreasoned`` as of a use case file."""
+
+    version: str
+    text: str
+    unreasoned: bool = False
+
+
+class Changed(Record):
+    """One rule or threshold that differs: its dotted path, and both values as JSON; None where there is none."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+class PolicyChange(Record):
+    """A person's change of thresholds or rules, with what it changes, why, and what it would have led to.
+
+    Attributes
+    ----------
+    subject
+        The use case, or ``alerts``.
+    text
+        The file as it is from now on.
+    previous
+        Entry of the ledger that it replaces; None for a first one.
+    preview
+        What would have happened on history, one line each, or why that is not told.
+    """
+
+    subject: str
+    text: str
+    reason: str
+    previous: int | None
+    changes: tuple[Changed, ...]
+    preview: tuple[str, ...] = ()
 
 
 class AliasMove(Record):

@@ -74,7 +74,7 @@ def run_backtest(
     settings = list(_settings(use_case)) if grid else [(use_case, {})]
     for number, (variant, changed) in enumerate(settings):
         show(f"policy {number + 1} of {len(settings)}", 0.8 + 0.2 * number / len(settings))
-        policies.append(_ours(story, variant, changed))
+        policies.append(replay_ours(story, variant, changed))
     policies += _hindsight(story)
     recommended, explanation = _recommend(policies, use_case)
     return Backtest(
@@ -146,8 +146,14 @@ def _deploy(story: VirtualHistory, name: str, kind: str, moments: set[datetime])
     return _result(story, name, kind, total, (len(trained), len(trained)), seconds, decisions)
 
 
-def _ours(story: VirtualHistory, use_case: UseCase, changed: dict[str, float]) -> PolicyResult:
-    """The stages of the DAGs."""
+def replay_ours(story: VirtualHistory, use_case: UseCase, changed: dict[str, float]) -> PolicyResult:
+    """What the stages of the DAGs would have led to under the settings of a use case file.
+
+    Parameters
+    ----------
+    changed
+        Its keys below ``retraining`` that differ from the story's own, for the result.
+    """
     champion, past, total, seconds = story.ends[0], Past(), 0.0, 0.0
     rejected: datetime | None = None
     earlier: tuple[float, ...] = ()

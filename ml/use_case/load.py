@@ -23,25 +23,40 @@ def load(path: Path) -> UseCase:
         The file cannot be read, or there is none of that name; those that are there are listed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml"))) or "none yet"
         raise InputError("no such use case", where=str(path), got=path.stem, allowed=known) from error
     except OSError as error:
         raise InputError("use case file cannot be read", where=str(path), got=error.strerror or str(error)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UseCaseError(str(path), (Problem("", f"is not YAML: {error}"),)) from error
-    if not isinstance(content, dict):
-        raise UseCaseError(str(path), (Problem("", f"must be a mapping, got {type(content).__name__}"),))
-    try:
-        use_case = UseCase.model_validate(content)
-    except ValidationError as error:
-        raise UseCaseError(str(path), list_problems(error)) from error
+    use_case = read(text, str(path))
     if use_case.name != path.stem:
         raise UseCaseError(
             str(path), (Problem("name", f"must be the file's name {path.stem!r}, got {use_case.name!r}"),)
         )
     return use_case
+
+
+def read(text: str, where: str) -> UseCase:
+    """Use case of a text, such as one that was recorded; ``where`` is named in errors.
+
+    Raises
+    ------
+    UseCaseError
+        As :func:`load`.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UseCaseError(where, (Problem("", f"is not YAML: {error}"),)) from error
+    if not isinstance(content, dict):
+        raise UseCaseError(where, (Problem("", f"must be a mapping, got {type(content).__name__}"),))
+    try:
+        return UseCase.model_validate(content)
+    except ValidationError as error:
+        raise UseCaseError(where, list_problems(error)) from error
 
 
 def load_all(folder: Path) -> dict[str, UseCase]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml.settings import settings
 from plugins.perennial.approval_tasks import collect_answers
+from plugins.perennial.policy_tasks import note_alert_rules
 from plugins.perennial.telemetry import note_gauge
 from plugins.perennial.workbench import wall_clock
 
@@ -24,6 +25,7 @@ def look_around(**context: Any) -> list[str]:
     from ml.errors import PerennialError
     from ml.stack.repair import open_repair
 
+    note_alert_rules()
     for line in collect_answers():
         print(line)
     airflow = _ask_airflow()

@@ -18,12 +18,12 @@ LEASE = timedelta(minutes=30)
 def claim(name: str, **context: Any) -> str:
     """Take the use case's retraining lease; a second trigger meanwhile is skipped. Returns the request as JSON."""
     bench, request = open_workbench(name), _request(name, context)
+    bench.note_use_case()  # before the lease: a file that is refused must not keep it
     if not bench.control.acquire_lease(_lease(name), context["run_id"], now=wall_clock(), ttl=LEASE):
         raise AirflowSkipException(f"another retraining of {name} is running")
     if bench.control.find("retrain", request.key) is not None:
         bench.control.release_lease(_lease(name), context["run_id"])
         raise AirflowSkipException(f"request {request.key} was answered already")
-    bench.note_use_case()
     bench.record("request", request.key, request, as_of=request.as_of, actor=request.actor)
     return request.model_dump_json()
 

@@ -37,13 +37,21 @@ class Workbench:
         return self.control.record(kind, key, record, use_case=name, as_of=as_of, now=wall_clock(), actor=actor)
 
     def note_use_case(self) -> None:
-        """Record the use case file as it is now, unless it was met before: no rule changes in silence."""
-        from ml.records.governance import UseCaseSeen
+        """Record the use case file when it is met first; tell of rules that nobody gave a reason for, or refuse them.
 
-        name, found = self.use_case.name, self.use_case.hash
-        text = (self.settings.use_cases / f"{name}.yaml").read_text(encoding="utf-8")
-        seen = UseCaseSeen(use_case=name, use_case_hash=found, text=text)
-        self.record("use_case", f"{name}/{found}", seen, as_of=wall_clock(), actor="perennial")
+        Raises
+        ------
+        InputError
+            They were changed without a reason, and the setting ``unreasoned_changes`` is ``refuse``.
+        """
+        from ml.governance.policy_record import note_policy
+        from plugins.perennial.policy_tasks import tell_changes
+
+        name = self.use_case.name
+        path = self.settings.use_cases / f"{name}.yaml"
+        changes = note_policy(self.control, name, path.read_text(encoding="utf-8"), now=wall_clock())
+        if changes:
+            tell_changes(self, path, changes)
 
 
 def open_workbench(name: str) -> Workbench:

@@ -103,6 +103,7 @@ SCENES: dict[str, Scene] = {
     "person_needed": when(name="person_needed", key="ferry/2026-01-05"),
     "challenger_ahead": when(name="challenger_ahead"),
     "version_ahead": when(name="version_ahead"),
+    "policy_changed": when(name="policy_changed", key="ferry/1f"),
     "review_asked": when(name="review_asked", key="ferry/2"),
     "approval_refused": when(name="approval_refused", key="ferry/2/ana"),
     "retraining_rejected": gauge("rejected_in_a_row", 3, 0, use_case="ferry"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import joblib
 import numpy as np
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from ml.governance.policy_record import note_policy
 from ml.records.backtest import Backtest
+from ml.records.governance import PolicyChange
 from ml.store.control import ControlStore
 from ml.use_case import load
 
@@ -102,8 +105,31 @@ def test_settings_that_save_more_are_taken_over_when_asked(perennial, home, ferr
     assert "  cost_of_retraining: 1.25   # of nats\n" in text
     assert "cost_of_retraining: 1.25   # of nats" in told["applied"]
     assert load(ferry).retraining.cost_of_retraining == 1.25
-    (stored,) = ControlStore(f"sqlite:///{home}/var/control.db").history("ferry", "setting")
-    assert Backtest.model_validate_json(stored.payload).recommended_settings == settings
+    (entry,) = ControlStore(f"sqlite:///{home}/var/control.db").ledger_entries(kinds=("policy",), use_case="ferry")
+    applied = PolicyChange.model_validate_json(entry.payload)
+    assert (applied.text, applied.reason) == (text, "recommended by a backtest")
+    assert {one.path: json.loads(one.after) for one in applied.changes} == {
+        f"retraining.{key}": value for key, value in settings.items()
+    }
+    assert applied.preview[-1].startswith("recommended: ")
+    told = json.loads(perennial("policy", "diff", "ferry", "--json").out)["policies"]
+    assert [(one["changes"], one["in_force"]["reason"]) for one in told] == [([], "recommended by a backtest")]
+
+
+def test_a_recommendation_gives_its_reason_to_nothing_else(perennial, home, ferry):
+    """A file with a change of somebody else's is left as it is."""
+    control = ControlStore(f"sqlite:///{home}/var/control.db")
+    note_policy(control, "ferry", USE_CASE, now=datetime(2026, 1, 5, tzinfo=UTC))
+    edited = USE_CASE.replace("cool_down: 2d", "cool_down: 1d")
+    ferry.write_text(edited, encoding="utf-8")
+
+    answer = perennial("backtest", "ferry", "--apply", "--json", "--candidate", "plain")
+
+    assert answer.code == 1
+    assert "changed without a reason before" in answer.err
+    assert "retraining.cool_down" in answer.err
+    assert ferry.read_text(encoding="utf-8") == edited
+    assert control.ledger_entries(kinds=("policy",)) == ()
 
 
 @pytest.mark.usefixtures("in_one_process")
@@ -113,7 +139,7 @@ def test_nothing_is_taken_over_when_the_files_own_settings_are_best(perennial, h
 
     assert json.loads(answer.out)["applied"] == []
     assert ferry.read_text(encoding="utf-8") == USE_CASE
-    assert not (home / "var" / "control.db").exists()
+    assert ControlStore(f"sqlite:///{home}/var/control.db").ledger_entries(kinds=("policy",)) == ()
 
 
 @pytest.mark.usefixtures("in_one_process")

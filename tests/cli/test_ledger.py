@@ -42,7 +42,10 @@ def test_a_sound_ledger_is_exit_0(recorded, perennial):
     """With the promised fields."""
     answer = perennial("ledger", "verify", "--offline", "--json")
 
-    assert (answer.code, json.loads(answer.out)) == (0, {"ok": True, "records": 3, "findings": []})
+    assert (answer.code, json.loads(answer.out)) == (
+        0,
+        {"ok": True, "records": 3, "findings": [], "unreasoned_changes": {}},
+    )
 
 
 def test_a_broken_ledger_is_exit_1(recorded, perennial):

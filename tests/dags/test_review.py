@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -132,10 +133,12 @@ def test_an_approval_of_another_digest_promotes_nothing(bench, review):
     before = bench.registry.champion(NAME)
 
     def swap():
-        number = max(version.version for version in bench.registry.versions(NAME))
-        client.set_model_version_tag(NAME, str(number), "digest", "0" * 64)
+        newest = bench.registry.versions(NAME)[0]
+        client.set_model_version_tag(NAME, str(newest.version), "digest", "0" * 64)
+        return newest
 
-    states, _ = review("Approve", look=swap)
+    states, person = review("Approve", look=swap)
+    client.set_model_version_tag(NAME, str(person.seen.version), "digest", person.seen.digest)
 
     assert ended(states) == "reject"
     assert newest_answer(bench).answer == "void"
@@ -207,6 +210,36 @@ def test_what_nobody_has_signed_asks_a_person_who_says_yes(review):
     assert (entry.actor, move.by) == ("ana", "review")
     assert move.evidence[:2] == (f"approval/{name}/{number}", f"gate/{name}/{number}")
     assert outcome(bench, name).reasons[0] == "ana approved it (airflow): seen the slices."
+
+
+def test_changed_rules_are_told_once_and_refused_where_the_settings_say_so():
+    """A stage meets a file whose rules nobody has given a reason for; with one it works again."""
+    from ml.errors import InputError
+    from ml.governance.policy_record import apply_policy
+    from plugins.perennial.workbench import open_workbench
+
+    name = "harbour_certain"
+    bench = open_workbench(name)
+    path = bench.settings.use_cases / f"{name}.yaml"
+    before = path.read_text(encoding="utf-8")
+    bench.note_use_case()
+    try:
+        path.write_text(before.replace("cool_down: 14d", "cool_down: 1h"), encoding="utf-8")
+        bench = open_workbench(name)
+        for _ in range(2):
+            bench.note_use_case()
+        telemetry = Telemetry(bench.settings.control_url)
+        told = telemetry.search(since=datetime(2000, 1, 1, tzinfo=UTC), use_case=name, names=["policy_changed"])
+        assert [event.message.splitlines()[1] for event in told] == ['retraining.cool_down: "14d" became "1h"']
+
+        strict = replace(bench, settings=bench.settings.model_copy(update={"unreasoned_changes": "refuse"}))
+        with pytest.raises(InputError, match=r"rules were changed without a reason.*got: retraining\.cool_down"):
+            strict.note_use_case()
+        text, now = path.read_text(encoding="utf-8"), datetime.now(UTC)
+        apply_policy(bench.control, name, text, reason="rain is short", actor="ana", now=now)
+        strict.note_use_case()
+    finally:
+        path.write_text(before, encoding="utf-8")
 
 
 class AirflowStub:
