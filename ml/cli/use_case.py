@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,23 +170,38 @@ def _period(checks: int) -> str:
 
 def _problems(path: Path) -> list[dict[str, str]]:
     """Everything wrong with a file: in itself, with the columns of its data, with the rows, with a candidate."""
-    from ml.errors import PerennialError, UseCaseError
     from ml.settings import settings
-    from ml.training.history import load_history
+    from ml.training.check_history import check_history
     from ml.training.rehearse import check_candidates
-    from ml.use_case import check_source, load
+    from ml.use_case import load
+
+    loaded: list[UseCase] = []
+    if found := _told_by(path, lambda: loaded.append(load(path))):
+        return found
+    (use_case,), home = loaded, settings().home
+    if found := _told_by(path, lambda: _check_source(use_case, home)):
+        return found
+    return _told_by(path, lambda: check_history(use_case, home)) + _told_by(path, lambda: check_candidates(use_case))
+
+
+def _check_source(use_case: UseCase, home: Path) -> None:
+    from ml.errors import UseCaseError
+    from ml.use_case import check_source
+
+    if problems := check_source(use_case, home):
+        raise UseCaseError(f"{use_case.name}.yaml", problems)
+
+
+def _told_by(path: Path, step: Callable[[], None]) -> list[dict[str, str]]:
+    from ml.errors import PerennialError, UseCaseError
 
     try:
-        use_case = load(path)
-        found = check_source(use_case, settings().home)
-        if not found:
-            load_history(use_case, settings().home)
-            check_candidates(use_case)
+        step()
     except UseCaseError as error:
-        found = error.problems
+        return [{"path": problem.path, "message": problem.message} for problem in error.problems]
     except PerennialError as error:
         return [{"path": "training.history.file" if path.exists() else "", "message": str(error)}]
-    return [{"path": problem.path, "message": problem.message} for problem in found]
+    return []
 
 
 def _load(name: str) -> UseCase:

@@ -48,6 +48,11 @@ def read_source(use_case: UseCase, home: Path) -> tuple[pd.DataFrame, list[str]]
     return pd.DataFrame(columns), unread
 
 
+def read_targets(use_case: UseCase, home: Path) -> pd.Series:
+    """Target column of the data file as it stands there; errors are those of :func:`read_source`."""
+    return _read_file(use_case, home)[use_case.target.column]
+
+
 def _read_file(use_case: UseCase, home: Path) -> pd.DataFrame:
     """Wanted columns of the file; a CSV's as text, so that nothing is guessed."""
     path, where = _path(use_case, home), f"training.history.file: {_path(use_case, home)}"
@@ -95,7 +100,8 @@ def _ids(raw: pd.DataFrame, times: pd.Series, entities: tuple[str, ...]) -> list
     return ["|".join(row) for row in zip(*parts, strict=True)]
 
 
-def _missing(raw: pd.Series) -> NDArray[np.bool_]:
+def is_missing(raw: pd.Series) -> NDArray[np.bool_]:
+    """Which values of a file's column stand for none: empty ones and words such as ``NA``."""
     missing: NDArray[np.bool_] = (raw.isna() | raw.astype(str).str.strip().str.lower().isin(_MISSING)).to_numpy(bool)
     return missing
 
@@ -104,13 +110,13 @@ def _numbers(raw: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Numbers with NaN for missing and unreadable ones, and which are unreadable or infinite."""
     values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
     values[~np.isfinite(values)] = np.nan
-    return values, np.isnan(values) & ~_missing(raw)
+    return values, np.isnan(values) & ~is_missing(raw)
 
 
 def _booleans(raw: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     words = raw.astype(str).str.strip().str.lower()
     values = np.array([_BOOLEANS.get(word, np.nan) for word in words], dtype=np.float64)
-    return values, np.isnan(values) & ~_missing(raw)
+    return values, np.isnan(values) & ~is_missing(raw)
 
 
 def _texts(raw: pd.Series) -> list[str | None]:

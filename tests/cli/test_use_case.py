@@ -171,6 +171,31 @@ def test_a_candidate_that_does_not_exist_is_told_before_anything_is_trained(pere
     assert [problem["path"].startswith("training.candidates.naive_bayes") for problem in problems] == [True]
 
 
+def test_what_the_history_does_not_hold_is_told_before_anything_is_trained(perennial, home, orders):
+    """A class without a row, one that the file does not name, a feature without a value: at once, with places."""
+    rows = pd.read_csv(orders)
+    rows["price"] = ""
+    rows.loc[rows["returned"] == "no", "returned"] = [
+        "lost" if n % 2 else "no" for n in range((rows["returned"] == "no").sum())
+    ]
+    lost = int((rows["returned"] == "lost").sum())
+    assert json.loads(perennial("use-case", "new", str(orders), "--json").out)["errors"] == []
+    rows.to_csv(orders, index=False)
+    path = home / "use_cases" / "orders_2024.yaml"
+    changed = yaml.safe_load(path.read_text())
+    changed["target"]["classes"] = {"yes": "yes", "no": "no", "never": "never seen"}
+    changed["task"] = "multiclass_classification"
+    changed["target"].pop("positive", None)
+    path.write_text(yaml.safe_dump(changed))
+
+    answer = perennial("use-case", "check", "orders_2024", "--json")
+
+    told = {problem["path"]: problem["message"] for problem in json.loads(answer.out)["errors"]}
+    assert answer.code == 2
+    assert set(told) == {"target.classes", "target.classes.never", "features.price"}
+    assert told["target.classes"].startswith(f"{lost:,} of {len(rows):,} rows have 'lost' in returned")
+
+
 def test_show_is_a_use_case_file_again(perennial):
     """What is printed loads, and is the same."""
     shown = yaml.safe_load(perennial("use-case", "show", "harbour_weather").out)

@@ -76,12 +76,12 @@ class FakeScene:
 @pytest.fixture
 def drilled(tmp_path, monkeypatch):
     """Result of a fault on a fake stack: call with the fault and with what happens while it is in the stack."""
-    scene = FakeScene(tmp_path)
+    scene, at = FakeScene(tmp_path), time.time() - 0.1  # before anything that a test tells
 
     def call(fault: Fault, happens=lambda scene: None) -> FaultResult:
         class Injected:
             def __init__(self, *_) -> None:
-                self.facts, self.undone, self.wrong = {"at": time.time() - 0.1}, True, []
+                self.facts, self.undone, self.wrong = {"at": at}, True, []
 
             def __enter__(self):
                 return self

@@ -161,6 +161,7 @@ ARTIFACTS = (
         "the file is put back",
         ("no_model", "release_refused"),
         _without_model,
+        repair="runbook reload_model",
         repaired=_serves,
     ),
     Fault(
@@ -170,6 +171,7 @@ ARTIFACTS = (
         "the file is put back",
         ("no_model", "release_refused"),
         _damaged_model,
+        repair="runbook reload_model",
         repaired=_serves,
     ),
     Fault(
