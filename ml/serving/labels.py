@@ -15,12 +15,21 @@ from ml.serving.problem import RequestRefused
 from ml.serving.rows import short
 from ml.use_case import UseCase
 
+#: Characters of who has overridden an answer, and of why.
+MAX_BY, MAX_REASON = 100, 1000
+
+
+class _Override(msgspec.Struct, forbid_unknown_fields=True):
+    by: str
+    reason: str = ""
+
 
 class _Label(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     label: str = msgspec.field(name="class")
     known_at: str | None = None
     source: str = "client"
+    override: _Override | None = None
 
 
 class _Number(msgspec.Struct, forbid_unknown_fields=True):
@@ -28,6 +37,7 @@ class _Number(msgspec.Struct, forbid_unknown_fields=True):
     value: float
     known_at: str | None = None
     source: str = "client"
+    override: _Override | None = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,7 +92,18 @@ def _read_label(given: Any, use_case: UseCase) -> bytes:
     if not 0 < len(label.id) <= MAX_ID:
         raise _Wrong(Code.MALFORMED, f"id must have 1 to {MAX_ID} characters, got {len(label.id)}")
     record = {"id": label.id, "known_at": _moment(label.known_at), "source": label.source[:100]}
-    return msgspec.json.encode(record | _truth(label, use_case))
+    return msgspec.json.encode(record | _override(label.override) | _truth(label, use_case))
+
+
+def _override(override: _Override | None) -> dict[str, dict[str, str]]:
+    """Whose decision took the place of the answer; nothing of a label that is the truth."""
+    if override is None:
+        return {}
+    if not 0 < len(override.by.strip()) <= MAX_BY:
+        raise _Wrong(Code.MALFORMED, f"override.by must have 1 to {MAX_BY} characters, got {short(override.by)}")
+    if len(override.reason) > MAX_REASON:
+        raise _Wrong(Code.MALFORMED, f"override.reason has {MAX_REASON} characters at most, got {len(override.reason)}")
+    return {"override": {"by": override.by.strip(), "reason": override.reason}}
 
 
 def _truth(label: _Label | _Number, use_case: UseCase) -> dict[str, str | float]:

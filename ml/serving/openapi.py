@@ -7,6 +7,7 @@ from typing import Any
 
 from ml.records.codes import CODES
 from ml.serving.body import MAX_ID, MAX_ROWS
+from ml.serving.labels import MAX_BY, MAX_REASON
 from ml.serving.mlflow_protocol import METHODS
 from ml.serving.open_inference import describe_outputs
 from ml.serving.rows import may_be_missing, taken_bounds, taken_categories
@@ -199,6 +200,15 @@ def _label_body(use_case: UseCase) -> dict[str, Any]:
             **truth,
             "known_at": {"type": ["string", "null"], "format": "date-time"},
             "source": {"type": "string"},
+            "override": {
+                "type": ["object", "null"],
+                "required": ["by"],
+                "additionalProperties": False,
+                "properties": {
+                    "by": {"type": "string", "minLength": 1, "maxLength": MAX_BY},
+                    "reason": {"type": "string", "maxLength": MAX_REASON},
+                },
+            },
         },
     }
     labels = _ROWS | {"items": label}

@@ -34,12 +34,18 @@ class _Request(msgspec.Struct):
     raw: str | None = None
 
 
+class _Override(msgspec.Struct):
+    by: str
+    reason: str = ""
+
+
 class _Label(msgspec.Struct):
     id: str
     label: str | None = msgspec.field(name="class", default=None)
     value: float | None = None
     known_at: str | None = None
     source: str | None = None
+    override: _Override | None = None
 
 
 #: What an answer has and a refusal may lack.
@@ -127,6 +133,8 @@ def _label(captured: Captured, use_case: UseCase) -> Row:
         "known_at": known_at,
         "known_month": month_of(known_at),
         "source": found.source,
+        "override_by": None if found.override is None else found.override.by,
+        "override_reason": None if found.override is None else found.override.reason,
     }
 
 

@@ -127,6 +127,8 @@ class Lake:
     def labelled(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
         """Answers of a window whose truth was known, with ``label``; of several labels the newest known one.
 
+        A person's override stands in for the truth until that is known, however late either comes.
+
         Parameters
         ----------
         as_of
@@ -137,20 +139,55 @@ class Lake:
         return told.assign(label=told["label"].astype(np.float64)) if self._use_case.regression else told
 
     def label_sources(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
-        """Who told the labels of :meth:`labelled`: ``id``, ``told_by`` of the newest, ``conflict`` where two differ."""
+        """Who told the labels of :meth:`labelled`: ``id``, ``told_by`` of the newest, ``conflict`` where two differ.
+
+        That a person's override differs from the truth is no conflict.
+        """
         labels = self._labels_of(window, as_of)
-        different = labels.groupby("id")["label"].nunique()
+        told = labels[labels["true"] | ~labels["id"].isin(labels.loc[labels["true"], "id"])]
+        different = told.groupby("id")["label"].nunique()
         newest = labels.drop_duplicates("id", keep="last")[["id", "source"]].rename(columns={"source": "told_by"})
         return newest.assign(conflict=newest["id"].map(different).to_numpy() > 1).reset_index(drop=True)
 
+    def overridden(self, window: Window, *, as_of: datetime) -> pd.DataFrame:
+        """Answers of a window that a person has decided on, each with the newest decision and the truth where known.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of :meth:`answered`, ``override, override_by, override_reason, overridden_at`` and ``truth``,
+            which is missing until it is known.
+        """
+        labels = self._labels_of(window, as_of)
+        names = {"label": "override", "known_at": "overridden_at"}
+        kept = ["id", "override", "override_by", "override_reason", "overridden_at"]
+        decided = labels[~labels["true"]].drop_duplicates("id", keep="last").rename(columns=names)[kept]
+        truths = labels[labels["true"]].drop_duplicates("id", keep="last")[["id", "label"]]
+        told = self.answered(window).merge(decided, on="id", how="inner", validate="one_to_one")
+        told = told.merge(truths.rename(columns={"label": "truth"}), on="id", how="left", validate="one_to_one")
+        if self._use_case.regression:
+            told = told.assign(**{name: told[name].astype(np.float64) for name in ("override", "truth")})
+        return told
+
     def _labels_of(self, window: Window, as_of: datetime) -> pd.DataFrame:
-        """Labels that were known and may be of the window, oldest knowledge first."""
+        """Labels that were known and may be of the window: overrides first, then truths, each oldest first."""
         now = as_utc(as_of)
         oldest = window.start - _CLOCK_SLACK
         where = (ds.field("known_at") <= _stamp(now)) & (ds.field("known_at") >= _stamp(oldest))
-        columns = ["id", "label", "known_at", "received_at", "source", "outbox", "seq"]
+        columns = [
+            "id",
+            "label",
+            "known_at",
+            "received_at",
+            "source",
+            "override_by",
+            "override_reason",
+            "outbox",
+            "seq",
+        ]
         labels: pd.DataFrame = self._labels.read(columns, where, months=(month_of(oldest), month_of(now))).to_pandas()
-        return labels.sort_values(["known_at", "received_at", "outbox", "seq"])
+        true = labels["override_by"].isna()
+        return labels.assign(true=true).sort_values(["true", "known_at", "received_at", "outbox", "seq"])
 
     def write_training(self, frame: pd.DataFrame, *, key: str) -> int:
         """Write assembled training data as a new version of the table; returns the version.

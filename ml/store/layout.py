@@ -34,6 +34,8 @@ LABELS = pa.schema(
         ("received_at", TIME),
         ("request_id", pa.string()),
         ("source", pa.string()),
+        ("override_by", pa.string()),
+        ("override_reason", pa.string()),
         *_ORIGIN,
         ("known_month", pa.string()),
     ]

@@ -104,6 +104,7 @@ def decide(name: str, check: str, **context: Any) -> str:
     decision = MonitorDecision.model_validate_json(stored.payload)
     print("\n".join((decision.action, *decision.reasons)))
     _tell(decision, _decisions(bench, before=now))
+    _note_overrides(bench, decision.key, now)
     return decision.action
 
 
@@ -141,6 +142,18 @@ def live_window(bench: Workbench, end: datetime) -> Any:
     from ml.records.measure import Window
 
     return Window(start=end - bench.use_case.monitoring.window, end=end)
+
+
+def _note_overrides(bench: Workbench, key: str, now: datetime) -> None:
+    """Record how often people decided otherwise than the model, and who was right; nothing where nobody has decided."""
+    from ml.governance.overrides import OVERRIDES, review_overrides
+    from ml.records.measure import Window
+
+    window = Window(start=now - bench.use_case.retraining.evidence, end=now)
+    found = review_overrides(bench.lake, bench.use_case, window, as_of=now)
+    if found.decided:
+        bench.record(OVERRIDES, key, found, as_of=now, actor="monitor")
+        print(f"{found.overridden} of {found.answered} answers overridden; of {found.known} the truth is known")
 
 
 def _sides(bench: Workbench, champion: Any, window: Any, reference: Any) -> Any:

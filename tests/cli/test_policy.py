@@ -85,7 +85,9 @@ def test_alert_rules_are_replayed_on_history_before_they_are_applied(perennial, 
     told = json.loads(perennial("policy", "apply", ALERTS, "--reason", "too many", "--since", "6h", "--json").out)
 
     assert [change["path"] for change in told["changes"]] == ["rules.pipeline_failed.condition.where.names"]
-    assert told["preview"] == ["pipeline_failed: fires 1 times, tells 2 times in force, fires 0 times, tells 0 times new"]
+    assert told["preview"] == [
+        "pipeline_failed: fires 1 times, tells 2 times in force, fires 0 times, tells 0 times new"
+    ]
 
 
 FERRY = """\

@@ -23,6 +23,16 @@ def test_labels_become_records(quay):
     ]
 
 
+def test_a_persons_override_says_who_and_why(quay):
+    """A label without one is the truth."""
+    label = {"id": "a", "class": "late", "known_at": None, "source": "client"}
+
+    assert decode(quay, label | {"override": {"by": " ana ", "reason": "fog"}}, label | {"override": None}) == [
+        label | {"override": {"by": "ana", "reason": "fog"}},
+        label,
+    ]
+
+
 @pytest.mark.parametrize(
     ("label", "code", "says"),
     [
@@ -35,6 +45,12 @@ def test_labels_become_records(quay):
         ({"id": "a", "class": "late", "known_at": "noon"}, 100, "known_at must be ISO 8601, got 'noon'"),
         ({"id": "a", "class": "late", "known_at": "0001-01-01T00:00:00+02:00"}, 100, "known_at must be ISO 8601"),
         ("late", 100, "Expected `object`, got `str`"),
+        ({"id": "a", "class": "late", "override": {"by": " "}}, 100, "override.by must have 1 to 100 characters"),
+        ({"id": "a", "class": "late", "override": {"by": "x" * 101}}, 100, "override.by must have 1 to 100"),
+        ({"id": "a", "class": "late", "override": {"reason": "fog"}}, 100, "missing required field `by`"),
+        ({"id": "a", "class": "late", "override": {"by": "a", "why": ""}}, 100, "unknown field `why`"),
+        ({"id": "a", "class": "late", "override": {"by": "a", "reason": "x" * 1001}}, 100, "1000 characters at most"),
+        ({"id": "a", "class": "late", "override": "ana"}, 100, "Expected `object | null`, got `str`"),
     ],
 )
 def test_bad_label_refuses_all_and_is_named(quay, label, code, says):

@@ -70,10 +70,13 @@ class Replica:
         nothing = dict.fromkeys(("model_version", "class", "probability", "probabilities"))
         self.answer(row_id, hours, code=code, **(nothing | changes))
 
-    def label(self, row_id: str, label: str, hours: float | None = 1.0, source: str = "gate") -> None:
-        """A label, known so many hours after START."""
+    def label(
+        self, row_id: str, label: str, hours: float | None = 1.0, source: str = "gate", by: str = "", reason: str = ""
+    ) -> None:
+        """A label, known so many hours after START; with ``by`` a person's override."""
         known_at = None if hours is None else (START + timedelta(hours=hours)).isoformat()
-        self.capture("label", json.dumps({"id": row_id, "class": label, "known_at": known_at, "source": source}))
+        told = {"id": row_id, "class": label, "known_at": known_at, "source": source}
+        self.capture("label", json.dumps(told | ({"override": {"by": by, "reason": reason}} if by else {})))
 
     def capture(self, kind: str, payload: str | bytes, received_at: float | None = None) -> None:
         """One captured row; received a second after the one before, on 2026-01-01, unless told otherwise."""
