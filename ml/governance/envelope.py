@@ -116,9 +116,8 @@ def _judge(change: Change, envelope: Envelope, use_case: UseCase) -> Iterator[Bo
     known = change.champion_version is not None
     met = f"champion version {change.champion_version}" if known else "there is no champion to be compared with"
     yield BoundResult(name="champion", value=change.champion_version, bound="there is one", inside=known, detail=met)
-    yield from _judge_losses(change, envelope)
-    if envelope.same_features:
-        yield _judge_features(change)
+    if envelope.loss is not None:
+        yield _within("loss", change.loss, *envelope.loss, "mean loss on the holdout")
     if envelope.candidates:
         allowed = ", ".join(envelope.candidates)
         inside = change.candidate in envelope.candidates
@@ -127,17 +126,24 @@ def _judge(change: Change, envelope: Envelope, use_case: UseCase) -> Iterator[Bo
         )
     if envelope.data_age is not None:
         yield _judge_age(change.data_age, envelope.data_age)
+    if known:  # without a champion there is nothing more to say
+        yield from _compare(change, envelope, use_case)
+    word = "promotions by itself since a person's last word, this one included"
+    yield _within("in_a_row", float(change.in_a_row + 1), None, float(envelope.in_a_row), word)
+
+
+def _compare(change: Change, envelope: Envelope, use_case: UseCase) -> Iterator[BoundResult]:
+    """Rules that compare with the champion."""
+    yield from _judge_losses(change, envelope)
+    if envelope.same_features:
+        yield _judge_features(change)
     if envelope.churn is not None and not use_case.regression:
         yield _within("churn", change.churn, None, envelope.churn, "of the decisions differ from the champion's")
     if envelope.drift_threshold is not None:
         yield _judge_threshold(change, envelope.drift_threshold)
-    word = "promotions by itself since a person's last word"
-    yield _within("in_a_row", float(change.in_a_row), None, float(envelope.in_a_row) - 1, word)
 
 
 def _judge_losses(change: Change, envelope: Envelope) -> Iterator[BoundResult]:
-    if envelope.loss is not None:
-        yield _within("loss", change.loss, *envelope.loss, "mean loss on the holdout")
     if envelope.loss_change is not None:
         known = change.loss is not None and change.champion_loss is not None
         moved = change.loss - change.champion_loss if known else None  # type: ignore[operator]
@@ -184,7 +190,7 @@ def _judge_threshold(change: Change, bound: float) -> BoundResult:
 def _within(name: str, value: float | None, low: float | None, high: float, what: str) -> BoundResult:
     bound = f"at most {high:.6g}" if low is None else f"{low:.6g} to {high:.6g}"
     inside = value is not None and (low is None or value >= low) and value <= high
-    shown = "unknown" if value is None else f"{value:.6g}"
+    shown = "not known:" if value is None else f"{value:.6g}"
     return BoundResult(name=name, value=value, bound=bound, inside=inside, detail=f"{shown} {what}, {bound} allowed")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ml.records.approval import EnvelopeVerdict
+from ml.records.approval import BoundResult, EnvelopeVerdict
 from ml.records.decision import CandidateResult, Choice, GateDecision, Parity, RetrainRequest, RuleResult, TrainingSet
 from ml.records.measure import Estimate, Window
 from ml.records.release import Package
@@ -120,22 +120,20 @@ def _parity(parity: Parity) -> str:
 
 
 def _envelope(verdict: EnvelopeVerdict | None) -> tuple[str, ...]:
-    """Lines: every rule of the envelope with its number and bound."""
+    """Lines: what is outside the envelope as a table, what is inside in one line."""
     if verdict is None:
         return ()
-    state = "within" if verdict.inside else "outside: a person is asked"
-    return (
-        "",
-        f"**Change envelope**: {state}.",
-        "",
-        "| envelope | found | bound | |",
-        "|---|---|---|---|",
-        *(
-            f"| {plain(rule.name, 60)} | {plain(rule.detail, 160)} | {plain(rule.bound, 60)} |"
-            f" {'inside' if rule.inside else '**outside**'} |"
-            for rule in verdict.rules
-        ),
-    )
+    state = f"within, signed by {plain(verdict.signed_by, 100)}" if verdict.inside else "outside: a person is asked"
+    inside = "; ".join(f"{plain(rule.name, 60)} {_held(rule)}" for rule in verdict.rules if rule.inside)
+    outside = tuple(f"| {plain(r.name, 60)} | {plain(r.detail, 160)} | {plain(r.bound, 60)} |" for r in verdict.outside)
+    table = ("", "| outside | found | bound |", "|---|---|---|", *outside) if outside else ()
+    return ("", f"**Change envelope**: {state}.", *table, "", f"Inside: {inside or 'nothing'}.")
+
+
+def _held(rule: BoundResult) -> str:
+    """A rule that holds, in a few characters."""
+    number = "" if rule.value is None else f"{rule.value:.4g}, "
+    return f"({number}{plain(rule.bound, 60)})"
 
 
 def _rule(rule: RuleResult) -> str:

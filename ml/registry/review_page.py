@@ -28,9 +28,9 @@ def tell_question(review: ReviewRequest, use_case: UseCase) -> str:
     people = ", ".join(use_case.retraining.reviewers) or "whoever holds the key"
     but = f", but not {review.asked_for_by}, who triggered the retraining" if use_case.retraining.four_eyes else ""
     tags = (
-        "- here: set the tag `approval_reason`, then `approved_by` (or `rejected_by`) with your name"
+        "- MLflow: on the version's page set the tag `approval_reason`, then `approved_by` (or `rejected_by`) with your name"
         if use_case.retraining.reviewers
-        else "- not here: the use case file names no `retraining.reviewers`"
+        else "- not by tags in MLflow: the use case file names no `retraining.reviewers`"
     )
     name, until = f"{review.use_case} {review.version}", f"{review.expires_at:%Y-%m-%d %H:%M} UTC"
     bound = f"the graph `{review.digest[:12]}` and to the gate's record `{review.evidence[:12]}`"
@@ -41,7 +41,7 @@ def tell_question(review: ReviewRequest, use_case: UseCase) -> str:
             *(f"- Why: {plain(reason, 250)}" for reason in review.why),
             f"- Bound to {bound}; void when either changes, or the champion.",
             "",
-            "Answer in one of three places; the first answer counts:",
+            "The first answer counts:",
             "",
             f"- Airflow: DAG `{review.use_case}.retrain`, task **review**, run `{review.run_id}`",
             f"- `perennial approve {name} --reason WHY`, or `reject`",

@@ -88,7 +88,8 @@ def test_at_every_bound_a_change_is_inside():
         ({"threshold": None}, ["drift_threshold"]),
         ({"champion_threshold": None}, ["drift_threshold"]),
         ({"in_a_row": 3}, ["in_a_row"]),
-        ({"champion_version": None, "champion_features": None}, ["champion", "features"]),
+        ({"champion_version": None, "champion_features": None, "churn": None}, ["champion"]),
+        ({"champion_features": None}, ["features"]),
     ],
 )
 def test_beyond_a_bound_or_unknown_is_outside_by_that_rule(changed, rules):
@@ -140,6 +141,7 @@ def test_outside_asks_a_person_with_the_reasons_and_inside_stays_a_promotion():
         "Outside the change envelope: churn: 0.3 of the decisions differ from the champion's, at most 0.1 allowed."
     )
     assert "| churn | 0.3 of the decisions differ" in describe_gate("", asked)
+    assert "Inside: signature (holds); champion (4, there is one); loss (0.15, 0.1 to 0.2);" in describe_gate("", asked)
 
     inside = judge_envelope(SMALL, enveloped(), signed_by="ana", signature_fault="")
     assert apply_verdict(GATE, inside).decision == "promote"

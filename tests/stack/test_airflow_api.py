@@ -25,6 +25,7 @@ class FaultyAirflow:
     def __init__(self) -> None:
         self.faults: list[int] = []
         self.runs: dict[str, str] = {}
+        self.answers: list[tuple[str, dict]] = []
         self.triggers = 0
         self.tokens = 0
         self.expired = 0
@@ -37,6 +38,10 @@ class FaultyAirflow:
 
             def do_GET(self) -> None:
                 self._reply(*owner.get(self.path, self.headers["authorization"]))
+
+            def do_PATCH(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                self._reply(*owner.patch(self.path, body))
 
             def _reply(self, status: int, answer: dict) -> None:
                 content = json.dumps(answer).encode()
@@ -63,6 +68,13 @@ class FaultyAirflow:
             self.runs[body["dag_run_id"]] = "running"
         return fault, {"dag_run_id": body["dag_run_id"], "detail": "database is locked"}
 
+    def patch(self, path: str, body: dict) -> tuple[int, dict]:
+        """Take the first answer to a question, refuse the next; there is no other question."""
+        if not path.endswith("/taskInstances/review/-1/hitlDetails"):
+            return 404, {"detail": "not found"}
+        self.answers.append((path, body))
+        return (200, {}) if len(self.answers) == 1 else (409, {"detail": "answered"})
+
     def get(self, path: str, authorization: str) -> tuple[int, dict]:
         """The runs, one run, or its tasks; 401 for a token that has expired."""
         if self.expired and authorization == f"Bearer token-{self.expired}":
@@ -70,7 +82,8 @@ class FaultyAirflow:
         if path.partition("?")[0].endswith("/taskInstances"):
             return 200, {"task_instances": [{"task_id": "train", "state": "failed"}, {"task_id": "a", "state": "x"}]}
         if "/dagRuns/" in path:
-            return 200, {"state": self.runs[path.rpartition("/")[2].replace("%3A", ":").replace("%2B", "+")]}
+            run = path.rpartition("/")[2].replace("%3A", ":").replace("%2B", "+")
+            return (200, {"state": self.runs[run]}) if run in self.runs else (404, {"detail": "not found"})
         return 200, {"dag_runs": [{"dag_run_id": name} for name in self.runs]}
 
 
@@ -181,3 +194,24 @@ def test_a_stack_that_is_down_is_a_service_that_is_away(faulty):
         AirflowApi("http://127.0.0.1:9", "admin", "right").runs("quay.monitor")
 
     assert raised.value.exit_code == 3
+
+
+def test_a_question_takes_one_answer(api, faulty):
+    """Answered already, or never asked, it takes none; the option and the reason arrive as they are."""
+    assert api.answer("quay.retrain", "run 1", "review", "Approve", reason="seen")
+    assert not api.answer("quay.retrain", "run 1", "review", "Reject", reason="seen")
+    assert not api.answer("quay.retrain", "run 1", "another", "Approve", reason="seen")
+
+    assert faulty.answers[0][1] == {"chosen_options": ["Approve"], "params_input": {"reason": "seen"}}
+
+
+def test_a_run_is_over_when_it_has_ended_or_nobody_knows_it(api, faulty):
+    """Running is not over."""
+    run_id = api.trigger("quay.retrain", {})
+    told = []
+    for state in ("running", "success", "failed"):
+        faulty.runs[run_id] = state
+        told.append(api.is_over("quay.retrain", run_id))
+
+    assert told == [False, True, True]
+    assert api.is_over("quay.retrain", "gone")
