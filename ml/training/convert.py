@@ -70,6 +70,7 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
             final_types=[("value", FloatTensorType([None, 1]))] if regression else None,
             target_opset=OPSETS,
         )
+    graph.opset_import.sort(key=lambda one: one.domain)  # they come from a set, in another order in each process
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
 
