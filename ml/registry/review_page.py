@@ -28,7 +28,7 @@ def tell_question(review: ReviewRequest, use_case: UseCase) -> str:
     people = ", ".join(use_case.retraining.reviewers) or "whoever holds the key"
     but = f", but not {review.asked_for_by}, who triggered the retraining" if use_case.retraining.four_eyes else ""
     tags = (
-        "- MLflow: on the version's page set the tag `approval_reason`, then `approved_by` (or `rejected_by`) with your name"
+        "- MLflow: the version's tags `approval_reason`, then `approved_by` (or `rejected_by`) with your name"
         if use_case.retraining.reviewers
         else "- not by tags in MLflow: the use case file names no `retraining.reviewers`"
     )
