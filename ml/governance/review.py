@@ -162,6 +162,10 @@ def check_person(review: ReviewRequest, use_case: UseCase, given: Given) -> None
         The person may not give this answer.
     """
     check_reviewer(use_case, given.actor)
+    if given.by == "mlflow" and not use_case.retraining.reviewers:  # anybody who reaches the server can set a tag
+        raise InputError(
+            "not a reviewer", where=f"{use_case.name} retraining.reviewers", got=given.actor, allowed="nobody by tags"
+        )
     if given.answer == "approve" and use_case.retraining.four_eyes and given.actor == review.asked_for_by:
         raise InputError(
             "who triggered a retraining may not approve its model",

@@ -276,3 +276,13 @@ def test_what_closes_by_itself_is_recorded_once(question, registry, control):
 
     assert (closed.answer, closed.by) == ("expired", "perennial")
     assert close_review(question, USE_CASE, now=question.expires_at + timedelta(days=1), **stores).answer == "expired"
+
+
+def test_without_reviewers_tags_in_the_registry_are_no_answer(say, question, control):
+    """Anybody who reaches MLflow can set them; by command whoever holds the ledger's key may still answer."""
+    nobody = reviewed(reviewers=())
+    with pytest.raises(InputError, match=r"not a reviewer.*got: eve; allowed: nobody by tags"):
+        say(YES._replace(actor="eve", by="mlflow"), nobody)
+    assert find_answer(control, question) is None
+
+    assert say(YES, nobody).answer == "approve"
