@@ -82,16 +82,6 @@ def never_at_once(cron: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
-def each_minute() -> CronTriggerTimetable:
-    """Every minute; what was missed is not caught up with, since a look goes back to the one before."""
-    return CronTriggerTimetable("* * * * *", timezone="UTC", run_immediately=timedelta(0))
-
-
-def every_two_minutes() -> CronTriggerTimetable:
-    """Every other minute; what was missed is not caught up with."""
-    return CronTriggerTimetable("*/2 * * * *", timezone="UTC", run_immediately=timedelta(0))
-
-
 def alert_params() -> dict[str, Param]:
     """Form of the alerting DAG: how often a run looks."""
     return {
