@@ -15,6 +15,7 @@ from ml.errors import PerennialError
 from ml.records.health import Health, LogLine, Resource
 from ml.records.rollup import Rollup
 from ml.registry.fleet import SILENT_AFTER, read_heartbeats
+from ml.runbooks.restart_replica import service_of
 from ml.settings import Settings
 from ml.stack.local import as_running, open_airflow
 from ml.stack.machine import judge, look_at_machine, measured
@@ -183,8 +184,7 @@ def _with_logs(one: Resource, current: Settings) -> Resource:
     """Its newest bad log lines, when it is not well."""
     if one.verdict not in {"not_well", "unknown"}:
         return one
-    number = one.name.removeprefix("replica-")
-    service = one.name if not number.isdecimal() else "scoring" if number == "0" else f"scoring-{int(number) + 1}"
+    service = service_of(one.name) if one.name.startswith("replica-") else one.name
     return one.model_copy(update={"logs": read_bad_lines(Supervisor(current).log(service))})
 
 
