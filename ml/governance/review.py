@@ -88,9 +88,15 @@ def find_review(control: ControlStore, use_case: str, version: int) -> ReviewReq
     return asked[0]
 
 
-def open_reviews(control: ControlStore, use_case: str | None = None) -> tuple[ReviewRequest, ...]:
-    """Questions that nobody has answered, or whose answer has not led to its end yet, newest first."""
-    return tuple(review for review in _asked(control, use_case) if not is_settled(control, review))
+def open_reviews(
+    control: ControlStore, use_case: str | None = None, *, since: datetime | None = None
+) -> tuple[ReviewRequest, ...]:
+    """Questions that nobody has answered, or whose answer has not led to its end yet, newest first.
+
+    With ``since`` only those whose time was not over by then.
+    """
+    asked = (review for review in _asked(control, use_case) if since is None or review.expires_at > since)
+    return tuple(review for review in asked if not is_settled(control, review))
 
 
 def is_settled(control: ControlStore, review: ReviewRequest) -> bool:

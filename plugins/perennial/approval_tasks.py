@@ -149,8 +149,8 @@ def collect_answers(airflow: Any = None) -> list[str]:
 
     current, lines = settings(), []
     try:
-        reviews = open_reviews(ControlStore(current.control_url, current.ledger))
-        recent = (review for review in reviews if wall_clock() < review.expires_at + GIVES_UP)
+        control = ControlStore(current.control_url, current.ledger)
+        recent = open_reviews(control, since=wall_clock() - GIVES_UP)
         lines.extend(f"version {review.version} of {review.use_case}: {_collect(review, airflow)}" for review in recent)
     except (PerennialError, ValueError) as error:  # alerting goes on, whatever is wrong with a question
         lines.append(f"answers of reviewers could not be taken: {error}")

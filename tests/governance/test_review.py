@@ -79,6 +79,14 @@ def test_an_approved_version_becomes_champion_by_who_approved_it(question, say, 
     assert verify_all(control, registry, (), now=LATER).findings == ()
 
 
+def test_questions_whose_time_is_long_over_can_be_left_out(question, control):
+    """By the moment that theirs ended before; that very moment is too late."""
+    end = question.expires_at
+
+    assert [review.version for review in open_reviews(control, NAME, since=end - timedelta(seconds=1))] == [2]
+    assert open_reviews(control, NAME, since=end) == ()
+
+
 def test_without_an_approval_nothing_moves(question, say, registry, control):
     """Neither unanswered nor rejected."""
     with pytest.raises(ConflictError, match=r"not approved.*nobody has answered"):
