@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_line, stderr, stdout
 
 if TYPE_CHECKING:
+    from ml.errors import PerennialError
     from ml.use_case import UseCase
 
 
@@ -170,38 +171,33 @@ def _period(checks: int) -> str:
 
 def _problems(path: Path) -> list[dict[str, str]]:
     """Everything wrong with a file: in itself, with the columns of its data, with the rows, with a candidate."""
+    from ml.errors import PerennialError, UseCaseError
     from ml.settings import settings
     from ml.training.check_history import check_history
     from ml.training.rehearse import check_candidates
-    from ml.use_case import load
+    from ml.use_case import check_source, load
 
-    loaded: list[UseCase] = []
-    if found := _told_by(path, lambda: loaded.append(load(path))):
-        return found
-    (use_case,), home = loaded, settings().home
-    if found := _told_by(path, lambda: _check_source(use_case, home)):
-        return found
-    return _told_by(path, lambda: check_history(use_case, home)) + _told_by(path, lambda: check_candidates(use_case))
-
-
-def _check_source(use_case: UseCase, home: Path) -> None:
-    from ml.errors import UseCaseError
-    from ml.use_case import check_source
-
-    if problems := check_source(use_case, home):
-        raise UseCaseError(f"{use_case.name}.yaml", problems)
-
-
-def _told_by(path: Path, step: Callable[[], None]) -> list[dict[str, str]]:
-    from ml.errors import PerennialError, UseCaseError
-
+    home, found = settings().home, []
     try:
-        step()
-    except UseCaseError as error:
-        return [{"path": problem.path, "message": problem.message} for problem in error.problems]
+        use_case = load(path)
+        if missing := check_source(use_case, home):
+            raise UseCaseError(path.name, missing)
     except PerennialError as error:
-        return [{"path": "training.history.file" if path.exists() else "", "message": str(error)}]
-    return []
+        return _tell(error, path)
+    for look in (partial(check_history, use_case, home), partial(check_candidates, use_case)):
+        try:
+            look()
+        except PerennialError as error:
+            found += _tell(error, path)
+    return found
+
+
+def _tell(error: PerennialError, path: Path) -> list[dict[str, str]]:
+    from ml.errors import UseCaseError
+
+    if isinstance(error, UseCaseError):
+        return [{"path": problem.path, "message": problem.message} for problem in error.problems]
+    return [{"path": "training.history.file" if path.exists() else "", "message": str(error)}]
 
 
 def _load(name: str) -> UseCase:

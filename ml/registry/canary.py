@@ -34,6 +34,8 @@ from ml.store.control import ControlStore
 from ml.use_case import UseCase
 from ml.use_case.serving_options import Canary
 
+#: In the release folder: how far the canary has come.
+CANARY = "canary.json"
 LOOK_SECONDS = 1.0
 #: A replica that ends and starts again more often during a canary is taken to die of it.
 RESTARTS = 1
@@ -92,10 +94,6 @@ def run_canary(staged: StagedRelease, use_case: UseCase, *, releases: Path, watc
             exposed, seconds = state.errors.n_second, round((now - state.began).total_seconds(), 3)
             return CanaryVerdict(accepted=accepted, reason=f"canary: {reason}", exposed=exposed, seconds=seconds)
         watched.sleep(LOOK_SECONDS)
-
-
-#: In the release folder: how far the canary has come.
-CANARY = "canary.json"
 
 
 def begin_canary(staged: StagedRelease, options: Canary, *, releases: Path, now: datetime) -> ReleaseManifest:
