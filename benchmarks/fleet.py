@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ml.records.release import GoldenRow, Package, ReleaseManifest
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
@@ -50,6 +52,28 @@ def late_probability(load: float) -> float:
 def ferry_row(load: float, *, wind: float | None = 20.0) -> dict[str, Any]:
     """A row; with a wind beyond 200 it is refused."""
     return {"wind": wind, "load": load, "holiday": False, "pier": "east", "line": "L1"}
+
+
+class Clients(ABC):
+    """Threads that ask from entering to leaving, each by :meth:`_ask` with its number, until ``_stop`` is set."""
+
+    def __init__(self, count: int) -> None:
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(count)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    @abstractmethod
+    def _ask(self, client: int) -> None:
+        """Ask until ``_stop`` is set."""
 
 
 class Fleet:

@@ -12,7 +12,6 @@ import math
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from benchmarks.fleet import PATIENCE, Caller, Fleet, ferry_row
+from benchmarks.fleet import PATIENCE, Caller, Clients, Fleet, ferry_row
 from benchmarks.marked import BETWEEN, INGESTER, REPLICA, Mark, ingest
 from ml.records.event import Event
 from ml.records.outbox import Captured
@@ -111,22 +110,12 @@ class Kills:
     upper: float
 
 
-class Traffic:
+class Traffic(Clients):
     """Clients that ask on until told to stop: answers, refusals and labels, each with an id of its own."""
 
     def __init__(self, port: int) -> None:
-        self.book, self._port, self._stop = Book(), port, threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
-
-    def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
+        super().__init__(CLIENTS)
+        self.book, self._port = Book(), port
 
     def _ask(self, client: int) -> None:
         caller, number = Caller(self._port), 0

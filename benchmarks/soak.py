@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.fleet import PATIENCE, Caller, Fleet, ferry_row, late_probability
+from benchmarks.fleet import PATIENCE, Caller, Clients, Fleet, ferry_row, late_probability
 from ml.store.lake import Lake
 
 SECONDS, CLIENTS = 60.0, 8
@@ -75,24 +75,14 @@ class Soak:
     trends: tuple[Trend, ...]
 
 
-class Load:
+class Load(Clients):
     """Clients that ask at an even rate, or as fast as they can when it is None."""
 
     def __init__(self, port: int, rate: float | None) -> None:
+        super().__init__(CLIENTS)
         self.answers = self.errors = self.wrong = 0
         self._port, self._pause = port, CLIENTS / rate if rate else 0.0
-        self._stop, self._lock = threading.Event(), threading.Lock()
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(CLIENTS)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
+        self._lock = threading.Lock()
 
     def _ask(self, client: int) -> None:
         caller, due = Caller(self._port), time.monotonic() + client * self._pause / CLIENTS
