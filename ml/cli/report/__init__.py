@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from ml.cli.report import data
+from ml.cli.report import card, data
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("data")(data.data)
+app.command("card")(card.card)

@@ -19,7 +19,9 @@ from ml.evaluation.behaviour import Answer
 from ml.evaluation.predict import predict
 from ml.governance.reports.small_cells import SMALL_CELL
 from ml.records.decision import MonitorDecision, TrainingSet
+from ml.records.governance import AliasMove
 from ml.records.measure import Window
+from ml.registry.alias import ALIAS
 from ml.registry.mlflow_registry import MlflowRegistry
 from ml.registry.port import ModelVersion, Registry
 from ml.settings import Settings
@@ -87,8 +89,13 @@ class Sources:
 
     @cached_property
     def champion(self) -> ModelVersion | None:
-        """The champion now; None before the first."""
-        return self.registry.champion(self.use_case.name)
+        """The champion as of the report's moment; None before the first."""
+        name, newest = self.use_case.name, newest_moment(self.control, self.use_case.name)
+        if newest is None or self.as_of >= newest:
+            return self.registry.champion(name)
+        moved = self.control.history(name, ALIAS, limit=1, before=self.as_of + timedelta(microseconds=1))
+        number = AliasMove.model_validate_json(moved[0].payload).version if moved else None
+        return None if number is None else self.registry.version(name, number)
 
     def version(self, number: int | None = None) -> ModelVersion:
         """A version, or the champion.
