@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.evaluation.conditions import Column, Condition, conditions_on
+from ml.evaluation.conditions import Column, Condition
 from ml.evaluation.rules.slices import adjust_holm
+from ml.evaluation.slice_search import LARGEST, Found, search_slices
 from ml.records.measure import Estimate
 from ml.training.serial_interval import SerialMean, mean_in_time
 
@@ -22,11 +23,6 @@ Mask = NDArray[np.bool_]
 #: More rows are thinned evenly, each half by itself.
 MAXIMUM_ROWS = 50_000
 _INTERVAL_LEVEL = 0.05  # of each end
-_GAIN = 1.0  # standard errors that a further condition must bring
-_WIDTH = 30  # conjunctions that are continued, the worst ones
-#: Of the rows: a slice that is most of them is no part that fails, and the few others would be the small sample.
-_LARGEST = 0.5
-_TRIED = 5  # on the second half
 _LONGEST_RUN = 7  # blocks: whole weeks of days
 _FEWEST_RUNS = 4
 _GAP_FROM = 3  # blocks in a run: then one may be left out so that neighbours do not resemble each other
@@ -47,7 +43,7 @@ class WeakSlice:
     mean
         Of its rows in the second half.
     excess
-        By how much that is higher than the mean of the other rows; each end is wrong at ``level`` for this slice alone.
+        By how much that is higher than the mean of the other rows; each end is wrong at 5 % for this slice alone.
     p, adjusted
         One-sided, of being no worse than the other rows; corrected over all slices that were tried on the second half.
     confirmed
@@ -156,7 +152,7 @@ def find_weak_slices(
         told = f"{len(cost)} rows in too few blocks of time or too few: {4 * minimum_rows} rows in 4 blocks are needed"
         return WeakSlices((), 0, len(first), len(second), level, told)
     here = {name: values[first] for name, values in columns.items()}
-    found, searched = _search(here, cost[first], minimum_rows, depth)
+    found, searched = search_slices(here, cost[first], minimum_rows=minimum_rows, depth=depth)
     there = {name: values[second] for name, values in columns.items()}
     tried = _confirm(found, there, _Half(cost[second], moments[second], block), minimum_rows, level)
     return WeakSlices(tried, searched, len(first), len(second), level)
@@ -182,90 +178,6 @@ def _thin(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A conjunction by the numbers of its conditions, with its rows and how it scores on the first half."""
-
-    parts: tuple[int, ...]
-    rows: Mask
-    score: float
-    excess: float
-
-
-def _search(
-    columns: Mapping[str, Column], cost: Floats, minimum_rows: int, depth: int
-) -> tuple[list[tuple[tuple[Condition, ...], _Found]], int]:
-    """The best conjunctions, each unlike the others, and how many were looked at."""
-    conditions = conditions_on(columns)
-    holds = np.array([condition.holds(columns) for condition in conditions], dtype=bool).reshape(-1, len(cost))
-    beam = [_Found((), np.ones(len(cost), dtype=bool), 0.0, 0.0)]
-    scores: dict[tuple[int, ...], float] = {(): 0.0}
-    known: list[_Found] = []
-    for _ in range(depth):
-        longer: dict[tuple[int, ...], _Found] = {}
-        for parent in beam:
-            longer |= _continue(parent, holds, cost, minimum_rows)
-        scores |= {parts: one.score for parts, one in longer.items()}
-        paying = [one for one in longer.values() if _pays(one, scores)]
-        beam = sorted(paying, key=lambda one: (-one.score, one.parts))[:_WIDTH]
-        known += beam
-    chosen = _choose(known, cost, minimum_rows)
-    return [(tuple(conditions[i] for i in one.parts), one) for one in chosen], len(scores) - 1
-
-
-def _continue(parent: _Found, holds: Mask, cost: Floats, minimum_rows: int) -> dict[tuple[int, ...], _Found]:
-    """The parent with each further condition that leaves enough rows."""
-    rows = parent.rows & holds
-    scores, excess, counts = _score(rows, cost)
-    return {
-        tuple(sorted((*parent.parts, i))): _Found(
-            tuple(sorted((*parent.parts, i))), rows[i], float(scores[i]), float(excess[i])
-        )
-        for i in np.flatnonzero(counts >= minimum_rows).tolist()
-        if i not in parent.parts
-    }
-
-
-def _pays(one: _Found, scores: Mapping[tuple[int, ...], float]) -> bool:
-    """Whether it beats each slice that it is a part of by more than the luck of having tried many."""
-    gain = _GAIN if len(one.parts) > 1 else 0.0
-    parents = (one.parts[:i] + one.parts[i + 1 :] for i in range(len(one.parts)))
-    return one.score > gain + max(scores.get(parent, 0.0) for parent in parents)
-
-
-def _score(masks: Mask, cost: Floats) -> tuple[Floats, Floats, Floats]:
-    """Welch's t of each slice against the other rows, the difference of means, and the slice's rows.
-
-    The rows are taken as independent: it only ranks.
-    """
-    members = masks.astype(np.float64)
-    total, squares, rows = cost.sum(), (cost**2).sum(), float(len(cost))
-    n, sums, squared = members.sum(axis=1), members @ cost, members @ cost**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        inside, outside = sums / n, (total - sums) / (rows - n)
-        spread = np.maximum(squared / n - inside**2, 0) / n
-        spread = spread + np.maximum((squares - squared) / (rows - n) - outside**2, 0) / (rows - n)
-        excess = inside - outside
-        scores = np.where(spread > 0, excess / np.sqrt(spread), np.where(excess > 0, np.inf, 0.0))
-    defined = (n > 0) & (n < rows)
-    return np.where(defined, scores, -np.inf), np.where(defined, excess, 0.0), n
-
-
-def _choose(known: Sequence[_Found], cost: Floats, minimum_rows: int) -> Iterator[_Found]:
-    """The best slice, then the best among the rows that it leaves, and so on."""
-    left = np.ones(len(cost), dtype=bool)
-    for _ in range(_TRIED if known else 0):
-        masks = np.array([one.rows & left for one in known])
-        scores, excess, counts = _score(masks[:, left], cost[left])
-        fits = (counts >= minimum_rows) & (counts <= _LARGEST * left.sum())
-        scores = np.where(fits, scores, -np.inf)
-        best = min(range(len(known)), key=lambda i: (-scores[i], len(known[i].parts), known[i].parts))
-        if scores[best] <= 0:
-            return
-        yield _Found(known[best].parts, masks[best], float(scores[best]), float(excess[best]))
-        left &= ~known[best].rows
-
-
-@dataclass(frozen=True)
 class _Half:
     """Rows that slices are tried on."""
 
@@ -275,27 +187,27 @@ class _Half:
 
 
 def _confirm(
-    found: Sequence[tuple[tuple[Condition, ...], _Found]],
+    found: Sequence[Found],
     columns: Mapping[str, Column],
     half: _Half,
     minimum_rows: int,
     level: float,
 ) -> tuple[WeakSlice, ...]:
-    measured: list[tuple[tuple[Condition, ...], _Found, Floats, SerialMean]] = []
+    measured: list[tuple[Found, Floats, SerialMean]] = []
     left = np.ones(len(half.cost), dtype=bool)
-    for conditions, one in found:
-        rows = np.all([condition.holds(columns) for condition in conditions], axis=0)[left]
+    for one in found:
+        rows = np.all([condition.holds(columns) for condition in one.conditions], axis=0)[left]
         cost, moments = half.cost[left], half.moments[left]
-        if minimum_rows <= rows.sum() <= _LARGEST * len(cost):
-            measured.append((conditions, one, cost[rows], excess_in_time(cost, rows, moments, block=half.block)))
+        if minimum_rows <= rows.sum() <= LARGEST * len(cost):
+            measured.append((one, cost[rows], excess_in_time(cost, rows, moments, block=half.block)))
         left[left] &= ~rows
     p_values = {str(i): excess.p_above(0.0) for i, (*_, excess) in enumerate(measured)}
     adjusted = adjust_holm(p_values)
     tried = [
         WeakSlice(
-            conditions=conditions,
+            conditions=one.conditions,
             found=one.excess,
-            n_found=int(one.rows.sum()),
+            n_found=one.rows,
             n=len(cost),
             mean=float(cost.mean()),
             excess=excess.interval(_INTERVAL_LEVEL).model_copy(update={"n": len(cost)}),
@@ -303,7 +215,7 @@ def _confirm(
             adjusted=(corrected := adjusted[str(i)]),
             confirmed=corrected is not None and corrected < level,
         )
-        for i, (conditions, one, cost, excess) in enumerate(measured)
+        for i, (one, cost, excess) in enumerate(measured)
     ]
     return tuple(sorted(tried, key=lambda one: not one.confirmed))
 
