@@ -28,6 +28,7 @@ from ml.cli import (
     promote,
     prove_gate,
     quarantine,
+    reproduce,
     rollback,
     runbook,
     stack,
@@ -70,6 +71,7 @@ for command in (
     overrides.overrides,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)
