@@ -31,6 +31,7 @@ from ml.cli import (
     prove_gate,
     quarantine,
     report,
+    reproduce,
     rollback,
     runbook,
     stack,
@@ -75,6 +76,7 @@ for command in (
     overrides.overrides,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)
