@@ -30,6 +30,7 @@ from ml.cli import (
     prove_gate,
     quarantine,
     report,
+    reproduce,
     rollback,
     runbook,
     stack,
@@ -73,6 +74,7 @@ for command in (
     overrides.overrides,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)
