@@ -128,9 +128,9 @@ def measure_scoring(
             say(f"starting {server.name}")
             servers.append(stack.enter_context(running(server, python, model / MODEL, settings)))
             check(servers[-1], model, rows)
-        single = _measure(servers, "1 row", [[row] for row in rows[:_BODIES]], CLIENTS, plan)
+        single = measure_rounds(servers, "1 row", [[row] for row in rows[:_BODIES]], CLIENTS, plan)
         large = [rows[i * LARGE : (i + 1) * LARGE] for i in range(3)]
-        many = _measure(servers, f"{LARGE} rows", large, LARGE_CLIENTS, plan)
+        many = measure_rounds(servers, f"{LARGE} rows", large, LARGE_CLIENTS, plan)
     return ScoringBench(generator(), single, many, measure_raw(model, large))
 
 
@@ -218,13 +218,14 @@ def check(found: Running, model: Path, rows: Sequence[Row]) -> None:
         raise RuntimeError(f"{found.server.name} answers otherwise than onnxruntime: {told[:3]}, {wanted[:3]}")
 
 
-def _measure(
+def measure_rounds(
     servers: Sequence[Running],
     what: str,
     questions: Sequence[Sequence[Row]],
     clients: int,
     plan: Plan,
 ) -> tuple[Measured, ...]:
+    """Every server under the same questions, in interleaved rounds after one that warms up."""
     rounds: dict[str, list[tuple[Load, float]]] = {found.server.name: [] for found in servers}
     for number in range(-1, plan.rounds):
         for found in servers:

@@ -199,7 +199,7 @@ class _Serving:
 
 
 def _spare_collector() -> None:
-    """Have the garbage collector never look again at what is loaded: a look at all of it holds everybody up for 30 ms."""
+    """Have the garbage collector never look at what is loaded again: that would hold everybody up for 30 ms."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_LOOKED_AT)
