@@ -26,6 +26,7 @@ from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
 from benchmarks.scoring import draw_scoring, measure_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
+from benchmarks.swaps import draw_swaps, measure_swaps
 from benchmarks.table import draw, draw_detection
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
@@ -64,6 +65,7 @@ MEASURED = {
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "swaps": Part(measure_swaps, draw_swaps),
 }
 PARTS = (*COMPARED, *MEASURED)
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import TypeVar
 
 from ml.settings import PROJECT
 
@@ -91,12 +92,18 @@ class Client(asyncio.Protocol):
             return
         now = time.perf_counter()
         self.times.append(now - self._asked)
-        self.failures += b" 200 " not in head[:20]
+        if b" 200 " in head[:20]:
+            self.judge(rest)
+        else:
+            self.failures += 1
         self._received = b""
         if now < self.until:
             self._ask()
         else:
             self._transport.close()
+
+    def judge(self, content: bytes) -> None:
+        """Look at an answer; what is in it does not matter here."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """A connection that the server ends is a failure."""
@@ -115,17 +122,28 @@ def _length(head: bytes) -> int:
     raise ValueError(f"an answer without a length: {head[:200]!r}")
 
 
+def write_request(path: str, body: bytes) -> bytes:
+    """A whole request with a JSON body."""
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+C = TypeVar("C", bound=Client)
+
+
+async def connect(port: int, clients: Sequence[C]) -> Sequence[C]:
+    """The same clients, each with a connection, on which it asks."""
+    loop = asyncio.get_running_loop()
+    for client in clients:
+        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
+    return clients
+
+
 async def ask_all(port: int, path: str, bodies: Sequence[bytes], seconds: float, clients: int) -> Load:
     """The same by clients of this process."""
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
-    requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+    requests = [write_request(path, body) for body in bodies]
     started = time.perf_counter()
-    loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(lambda: Client(requests, started + seconds), "127.0.0.1", port)
-        for _ in range(clients)
-    ]
-    asked = [client for _, client in made]
+    asked = await connect(port, [Client(requests, started + seconds) for _ in range(clients)])
     await asyncio.gather(*(client.ended for client in asked))
     times = sorted(taken for client in asked for taken in client.times) or [float("nan")]
     return Load(
