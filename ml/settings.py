@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         return self.var / "runs"
 
     @property
+    def reproductions(self) -> Path:
+        """Folder in which models are made again, ``{var}/reproductions``; nothing stays in it."""
+        return self.var / "reproductions"
+
+    @property
     def reports(self) -> Path:
         """Folder of the reports for people, ``{var}/reports``."""
         return self.var / "reports"

@@ -13,6 +13,7 @@ from ml.cli import (
     backtest,
     data,
     demo,
+    digest,
     drift,
     drill,
     evaluate,
@@ -30,6 +31,7 @@ from ml.cli import (
     prove_gate,
     quarantine,
     report,
+    reproduce,
     rollback,
     runbook,
     stack,
@@ -69,10 +71,12 @@ for command in (
     rollback.rollback,
     history.history,
     pipeline_health.pipeline_health,
+    digest.digest,
     events.events,
     overrides.overrides,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)

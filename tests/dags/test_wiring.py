@@ -72,6 +72,7 @@ def test_every_dag_file_parses(dagbag):
         "perennial.alerting",
         "perennial.health",
         "perennial.pipeline_health",
+        "perennial.weekly_digest",
         *(f"{name}.{file}" for name in names for file in EDGES),
     }
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
@@ -102,6 +103,14 @@ def test_the_pipeline_is_measured_each_morning(dagbag):
     assert edges == {"audit_logs": {"measure"}, "measure": set()}
     assert all(task.doc_md for task in dag.tasks)
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "30 5 * * *")
+
+
+def test_the_digest_is_one_task_on_mondays(dagbag):
+    """Never two at once, nothing caught up with: a week that was missed is over."""
+    dag = dagbag.dags["perennial.weekly_digest"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
 
 
 @pytest.mark.parametrize("file", EDGES)

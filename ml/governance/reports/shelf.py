@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from ml.errors import InputError, PerennialError
+from ml.errors import InputError
 from ml.governance.reports.card import write_card
 from ml.governance.reports.data_audit import audit_data
 from ml.governance.reports.sources import Sources
-from ml.governance.verification import verify_ledger
 from ml.records.report import Report, ReportFinding
 from ml.store.ledger import BrokenLedgerError
 
@@ -66,7 +65,7 @@ def make_cards(sources: Sources) -> tuple[Made, ...]:
 
 def tell_of_ledger(report: Report, sources: Sources) -> Made:
     """The report with a finding in front when the ledger is not as it was written."""
-    problem = _problem_of_ledger(sources)
+    problem = sources.ledger_problem
     if not problem:
         return Made(report, ledger_ok=True)
     text = f"The ledger is broken ({problem}): what is told here of decisions and versions may be wrong."
@@ -85,14 +84,3 @@ def _telling_of_records() -> Iterator[None]:
             got=str(error.errors()[0]["msg"]),
             allowed="perennial ledger verify",
         ) from error
-
-
-def _problem_of_ledger(sources: Sources) -> str:
-    try:
-        found = verify_ledger(sources.control)
-    except PerennialError as error:
-        return str(error)
-    if found.ok:
-        return ""
-    first = found.findings[0]
-    return f"{len(found.findings)} findings, the first: {first.record}: {first.problem}"

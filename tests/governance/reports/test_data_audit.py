@@ -157,7 +157,7 @@ def test_a_broken_ledger_is_the_first_finding(year, sources):
         change = "UPDATE records SET payload = ? WHERE kind = 'gate' AND key = ?"
         connection.execute(change, (kept.replace("0.1", "0.2", 1), key))
     try:
-        made = make_report("data", sources)
+        made = make_report("data", dataclasses.replace(sources))
     finally:
         with sqlite3.connect(year.folder / "control.db") as connection:
             connection.execute(change, (kept, key))
