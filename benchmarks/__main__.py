@@ -24,6 +24,7 @@ from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
+from benchmarks.replay import draw_replay, measure_replay
 from benchmarks.scoring import compare_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.table import draw, draw_detection
@@ -63,6 +64,7 @@ MEASURED = {
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "replay": Part(measure_replay, draw_replay),
 }
 PARTS = (*COMPARED, *MEASURED)
 
