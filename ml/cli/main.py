@@ -28,6 +28,7 @@ from ml.cli import (
     promote,
     prove_gate,
     quarantine,
+    replay,
     report,
     reproduce,
     rollback,
@@ -73,6 +74,7 @@ for command in (
     drill.drill,
     data.lineage,
     reproduce.reproduce,
+    replay.replay,
     league.league,
 ):
     app.command()(command)
