@@ -6,6 +6,9 @@ from typing import Literal
 
 from ml.records.base import Record, UtcTime
 
+#: The registry's alias whose version should be served.
+CHAMPION = "champion"
+
 
 class VersionMade(Record):
     """A version of the registry with everything that made it.

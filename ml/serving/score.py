@@ -9,7 +9,6 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -28,8 +27,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[str | None, float | None, list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What each row of a batch got, by row number.
 
     Attributes
@@ -59,8 +57,7 @@ SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch w
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A batch of which at least one row was answered.
 
     Attributes
@@ -88,8 +85,7 @@ class Outcome:
 Render = Callable[[Outcome], Reply]
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True):
     """A scored batch.
 
     Attributes
