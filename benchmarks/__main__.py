@@ -25,6 +25,7 @@ from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
+from benchmarks.reports import draw_reports, measure_reports
 from benchmarks.scoring import compare_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.table import draw, draw_detection
@@ -60,6 +61,7 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "reports": Part(measure_reports, draw_reports),
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
