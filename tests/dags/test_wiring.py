@@ -107,6 +107,14 @@ def test_the_pipeline_is_measured_each_morning(dagbag):
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "30 5 * * *")
 
 
+def test_the_digest_is_one_task_on_mondays(dagbag):
+    """Never two at once, nothing caught up with: a week that was missed is over."""
+    dag = dagbag.dags["perennial.weekly_digest"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
+
+
 def test_reports_are_written_each_monday(dagbag):
     """One mapped task for each report; a service that is away is asked again; nothing is caught up with."""
     dag = dagbag.dags["perennial.governance"]
@@ -115,14 +123,6 @@ def test_reports_are_written_each_monday(dagbag):
     assert edges == {"list_reports": {"write_report"}, "write_report": set()}
     assert dag.get_task("write_report").is_mapped
     assert all(task.doc_md and task.retries == 2 for task in dag.tasks)
-    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
-
-
-def test_the_digest_is_one_task_on_mondays(dagbag):
-    """Never two at once, nothing caught up with: a week that was missed is over."""
-    dag = dagbag.dags["perennial.weekly_digest"]
-
-    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
 
 
