@@ -5,6 +5,7 @@ Nothing here waits or writes; large batches are scored in a thread. Small ones t
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,17 +36,23 @@ class Found(msgspec.Struct, frozen=True):
         Rows that the graph, or the model's abstention, left without an answer.
     beyond
         Features that lie beyond what training has seen, of rows that are unlike the training data.
+    asked, first
+        Rows that the graph was asked in one go, and the place of the batch's first one among them: sums are rounded
+        by how many rows there are and where a row stands, so that only both give the same bits again. 0 when it was
+        not asked.
     """
 
     answers: dict[int, Answer]
     failed: dict[int, tuple[RowRefusal, ...]]
     beyond: dict[int, int]
+    asked: int = 0
+    first: int = 0
 
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
 _ROUNDING = 1e-4
 
-_SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch was refused"),)
+SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch was refused"),)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -109,6 +116,8 @@ class Record(msgspec.Struct, gc=False):
     probabilities: list[float] | None = None
     features: Any = None
     raw: str | None = None
+    asked: int | None = None
+    place: int | None = None
 
 
 def render_rows(outcome: Outcome) -> Reply:
@@ -151,7 +160,7 @@ def score_batch(
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
-    outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, _SPARED) | refusals
+    outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, SPARED) | refusals
     reply: Reply | RequestRefused
     if answers:
         looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
@@ -264,10 +273,12 @@ def _deal(
     refusal = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
     abstains, width = layout.use_case.serving.out_of_distribution == "abstain", len(layout.use_case.features)
     dealt, results, remaining = [], zip(told, beyond, strict=True), iter(asked)
-    following = next(remaining, None)
+    following, first = next(remaining, None), 0
     for batch in batches:
         found = Found({}, {}, {})
         if batch is following:
+            found = Found({}, {}, {}, len(told), first)
+            first += len(batch.good)
             for row, (answer, count) in zip(batch.good, results, strict=False):
                 if count:
                     found.beyond[row] = count
@@ -307,6 +318,7 @@ def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:
 
 def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals: Refusals) -> list[bytes]:
     features = dict(zip(batch.good, _features(batch, layout), strict=True))
+    places = dict(zip(batch.good, itertools.count(found.first), strict=False)) if found.asked else {}
     version, plain = model.manifest.model_version, not batch.notes and not found.beyond
     records = []
     for row, (row_id, event_time) in enumerate(zip(batch.ids, batch.event_times, strict=True)):
@@ -318,6 +330,8 @@ def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals:
         else:
             told = None if plain else _detail(batch, found, row, layout)
             record = Record(row_id, event_time, version, 0, told, *found.answers[row], features.get(row))
+        if row in places:
+            record.asked, record.place = found.asked, places[row]
         records.append(_encode(record))
     return records
 

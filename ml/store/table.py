@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -118,6 +118,15 @@ class LakeTable:
             if name not in present:
                 found = found.append_column(schema.field(name), pa.nulls(found.num_rows, schema.field(name).type))
         return found.select(columns).cast(schema)
+
+    def find(self, where: ds.Expression) -> list[dict[str, Any]]:
+        """Rows that fulfil a condition, with every stored column, also those that no use case file names any more."""
+        table = self.open()
+        if table is None:
+            return []
+        with naming_faults(self.path):
+            found: list[dict[str, Any]] = table.to_pyarrow_dataset().to_table(filter=where).to_pylist()
+        return found
 
     def open(self) -> DeltaTable | None:
         """The stored table at its newest version, None when nothing was written yet."""
