@@ -112,7 +112,7 @@ def test_the_digest_is_one_task_on_mondays(dagbag):
     dag = dagbag.dags["perennial.weekly_digest"]
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 3, True)]
-    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 7 * * 1")
 
 
 def test_reports_are_written_each_monday(dagbag):
