@@ -50,7 +50,18 @@ CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
-        *("id", "event_time", "event_month", "label", "part", "source", "reason", "told_by"),
+        *(
+            "id",
+            "event_time",
+            "event_month",
+            "label",
+            "part",
+            "source",
+            "reason",
+            "told_by",
+            "asked_rows",
+            "asked_place",
+        ),
         *(
             "conflict",
             "received_at",
