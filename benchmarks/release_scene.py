@@ -24,11 +24,13 @@ from benchmarks.toy_models import TOY, write_toy
 from ml.records.decision import CandidateResult, Choice, Parity, RetrainRequest, TrainingSet
 from ml.records.measure import Estimate, Verdict, Window
 from ml.records.release import CanaryVerdict, Package, ReleaseOutcome, StagedRelease
+from ml.records.shadow import ShadowVerdict
 from ml.registry.canary import Watched, needs_canary, run_canary
 from ml.registry.fleet import fleet_of
 from ml.registry.memory import MemoryRegistry
 from ml.registry.port import ModelVersion
 from ml.registry.release import release_champion
+from ml.registry.shadow import Copied, needs_shadow, run_shadow
 from ml.settings import PROJECT, Settings
 from ml.store.control import ControlStore
 from ml.use_case import UseCase
@@ -67,6 +69,7 @@ class Scene:
     registry: DamagedRegistry = field(default_factory=DamagedRegistry)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     tried: CanaryVerdict | None = None
+    shadowed: ShadowVerdict | None = None
     sleep: Callable[[float], None] = time.sleep
 
     @property
@@ -102,8 +105,22 @@ class Scene:
             timeout=timeout,
             clock=lambda: datetime.now(UTC),
             fleet=fleet_of(self.settings),
-            trial=self.try_canary,
+            trial=self.try_it,
         )
+
+    def try_it(self, staged: StagedRelease) -> CanaryVerdict | ShadowVerdict | None:
+        """Shadow, then canary of a staged version, where the use case asks for them."""
+        shadowed = self.try_shadow(staged)
+        return shadowed if shadowed is not None and not shadowed.accepted else self.try_canary(staged)
+
+    def try_shadow(self, staged: StagedRelease) -> ShadowVerdict | None:
+        """The shadow of a staged version, where the use case asks for one; the last one is kept."""
+        releases = self.settings.releases
+        if not needs_shadow(staged, self.use_case, releases=releases, control=self.control):
+            return None
+        copied = Copied(self.settings.outbox, self.settings.lake, sleep=self.sleep)
+        self.shadowed = run_shadow(staged, self.use_case, releases=releases, copied=copied)
+        return self.shadowed
 
     def try_canary(self, staged: StagedRelease) -> CanaryVerdict | None:
         """The canary of a staged version, where the use case asks for one; the last one is kept."""

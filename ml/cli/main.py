@@ -30,6 +30,7 @@ from ml.cli import (
     quarantine,
     rollback,
     runbook,
+    shadow,
     stack,
     use_case,
 )
@@ -68,6 +69,7 @@ for command in (
     history.history,
     events.events,
     overrides.overrides,
+    shadow.shadow,
     drill.drill,
     data.lineage,
     league.league,

@@ -65,9 +65,14 @@ def needs_canary(staged: StagedRelease, use_case: UseCase, *, releases: Path, co
     A first release has nothing to be compared with, and a version that the replicas once confirmed has been tried:
     going back is never held up.
     """
+    return use_case.serving.canary is not None and is_untried(staged, releases=releases, control=control)
+
+
+def is_untried(staged: StagedRelease, *, releases: Path, control: ControlStore) -> bool:
+    """Whether a version is new beside one that serves: the replicas have never confirmed it."""
     folder = ReleaseFolder(releases, staged.use_case)
     current = folder.manifest
-    if use_case.serving.canary is None or current is None or folder.fallback is None:
+    if current is None or folder.fallback is None:
         return False
     if (current.model_version, current.digest) == (staged.version, staged.digest):
         return False
