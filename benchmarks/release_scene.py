@@ -127,7 +127,7 @@ class Scene:
         releases = self.settings.releases
         if not needs_canary(staged, self.use_case, releases=releases, control=self.control):
             return None
-        watched = Watched(self.settings.outbox, sleep=self.sleep)
+        watched = Watched(self.settings.outbox, self.settings.lake, sleep=self.sleep)
         self.tried = run_canary(staged, self.use_case, releases=releases, watched=watched)
         return self.tried
 
@@ -194,15 +194,26 @@ class Clients:
 
 
 @contextmanager
-def ask_often(scene: Scene, *, n: int = 1, pause: float = 0.0, row: tuple[float, ...] = _ROW) -> Iterator[Clients]:
-    """Clients that ask again and again for as long as the block lasts."""
+def ask_often(
+    scene: Scene, *, n: int = 1, pause: float = 0.0, row: tuple[float, ...] = _ROW, truth: str = ""
+) -> Iterator[Clients]:
+    """Clients that ask again and again for as long as the block lasts.
+
+    Parameters
+    ----------
+    truth
+        Class that they tell of each row once they have its answer; empty for none.
+    """
     found, ended = Clients(), threading.Event()
 
     def ask(client: int) -> None:
         number = 0
         while not ended.is_set():
             number += 1
-            ask_once(scene, f"client-{client}-{number}-{time.monotonic_ns()}", found, row)
+            request_id = f"client-{client}-{number}-{time.monotonic_ns()}"
+            ask_once(scene, request_id, found, row)
+            if truth:
+                tell_once(scene, request_id, truth)
             time.sleep(pause)
 
     threads = [threading.Thread(target=ask, args=(client,), daemon=True) for client in range(n)]
@@ -229,6 +240,14 @@ def ask_once(scene: Scene, request_id: str, found: Clients, row: tuple[float, ..
         error.close()
     except OSError:
         found.failures.append(0)
+
+
+def tell_once(scene: Scene, row_id: str, truth: str) -> None:
+    """One label; a service that is away hears nothing of it."""
+    body = json.dumps({"labels": [{"id": row_id, "class": truth}]}).encode()
+    request = urllib.request.Request(f"{scene.settings.scoring_url}/labels/{scene.use_case.name}", body)  # noqa: S310
+    with suppress(OSError), urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - loopback
+        reply.read()
 
 
 _PARITY = Parity(n=100, flips=0, allowed_flips=0, largest_difference=1e-7, verdict=Verdict.PASS)

@@ -23,6 +23,9 @@ class Canary(BaseModel):
     level: float = Field(
         default=0.05, gt=0, lt=0.5, description="probability of ever rolling back a version that is no worse"
     )
+    minimum_labels: int | None = Field(
+        default=None, ge=1, description="requests of it whose truth must be known, at least; null: labels come too late"
+    )
 
 
 class Shadow(BaseModel):
@@ -81,3 +84,20 @@ class Serving(BaseModel):
     memory_mb: int = Field(default=1024, ge=64, description="MiB that a version may take, the reading of it included")
     shadow: Shadow | None = Field(default=None, description="null: no new version is tried on a copy of the requests")
     canary: Canary | None = Field(default=None, description="null: all replicas switch at once")
+
+
+def check_trials(serving: Serving, *, regression: bool, bounded: bool) -> list[str]:
+    """What shadow and canary ask for that the task cannot tell.
+
+    Parameters
+    ----------
+    bounded
+        The target has a range.
+    """
+    problems = []
+    if regression and serving.shadow is not None and serving.shadow.most_disagreement is not None:
+        problems.append("serving.shadow.most_disagreement is for classes; use most_difference for task regression")
+    labels = None if serving.canary is None else serving.canary.minimum_labels
+    if regression and labels is not None and not bounded:
+        problems.append("serving.canary.minimum_labels of task regression needs target.range, which bounds a loss")
+    return problems

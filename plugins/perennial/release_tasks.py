@@ -80,7 +80,7 @@ def canary(name: str, staged: str) -> str:
     from ml.registry.canary import Watched, run_canary
 
     bench, wanted = open_workbench(name), _staged(staged)
-    watched = Watched(bench.settings.outbox)
+    watched = Watched(bench.settings.outbox, bench.settings.lake)
     found = run_canary(wanted, bench.use_case, releases=bench.settings.releases, watched=watched)
     note_event(
         "canary_ended",
