@@ -13,6 +13,7 @@ from ml.cli import (
     backtest,
     data,
     demo,
+    digest,
     drift,
     drill,
     evaluate,
@@ -24,10 +25,13 @@ from ml.cli import (
     ledger,
     overrides,
     pipeline,
+    pipeline_health,
     policy,
     promote,
     prove_gate,
     quarantine,
+    report,
+    reproduce,
     rollback,
     runbook,
     shadow,
@@ -67,11 +71,14 @@ for command in (
     approve.reject,
     rollback.rollback,
     history.history,
+    pipeline_health.pipeline_health,
+    digest.digest,
     events.events,
     overrides.overrides,
     shadow.shadow,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)
@@ -83,6 +90,7 @@ app.add_typer(
     policy.app, name="policy", help="Thresholds and rules: what differs from those in force, put in force, sign."
 )
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
+app.add_typer(report.app, name="report", help="Reports for people and auditors, as a page and as data; model cards.")
 app.add_typer(runbook.app, name="runbook", help="Prepared repairs: list them, run one, what they did.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

@@ -25,6 +25,8 @@ class VersionMade(Record):
         Of this program's sources; empty where they are in no Git repository.
     libraries
         Version by name.
+    processor
+        Kind of the processor that it was fitted on, and of the linear algebra's kernels; empty before it was recorded.
     """
 
     use_case: str
@@ -40,6 +42,7 @@ class VersionMade(Record):
     use_case_hash: str
     code_commit: str
     libraries: dict[str, str]
+    processor: str = ""
 
 
 class UseCaseSeen(Record):

@@ -136,6 +136,19 @@ def test_the_winner_serves_and_has_the_alias(stack, story):
     assert "beats" in champion.description
 
 
+def test_every_version_of_the_story_is_made_again_byte_by_byte(stack, story):
+    """From the ledger and the lake alone: data, graph, package file and losses of each."""
+    answer = stack.answer("reproduce", NAME, "--all", timeout=300)
+
+    deployed = {week["deployed"] for week in story["weeks"] if week["deployed"]}
+    assert deployed <= {one["version"] for one in answer["versions"]}
+    assert len(answer["versions"]) >= 2
+    for one in answer["versions"]:
+        assert [compared["what"] for compared in one["compared"] if not compared["same"]] == []
+        assert one["circumstances"] == []
+    assert answer["equal"]
+
+
 def test_the_command_line_triggers_as_the_ui_does(stack, story):
     """A monitor run of a window that was judged already gives the verdict that is on record."""
     last = story["weeks"][-1]
