@@ -61,7 +61,8 @@ def test_ports_are_published_on_loopback_only(services: dict[str, dict[str, Any]
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert set(published) == {"airflow-api-server", "mlflow", "scoring"}
     assert [port for ports in published.values() for port in ports if not port.startswith("127.0.0.1:")] == []
-    assert [name for name, service in services.items() if service.get("network_mode")] == []
+    modes = {service["network_mode"] for service in services.values() if "network_mode" in service}
+    assert modes == {"service:scoring"}  # never the host's
 
 
 def test_secrets_are_required_variables(services: dict[str, dict[str, Any]]) -> None:
@@ -113,9 +114,24 @@ def test_settings_accept_what_a_service_is_given(
     assert {f"{volume}" for service in ours.values() for volume in service["volumes"]} == {f"var:{found.var}"}
 
 
+def test_replicas_share_one_address_and_have_outboxes_of_their_own(ours: dict[str, dict[str, Any]]) -> None:
+    """As many as a release waits for, on the port of the one service that publishes it, as `perennial up` has them."""
+    replicas = {name: service for name, service in ours.items() if "ml.serving" in service["command"]}
+    outboxes = [service["command"][service["command"].index("--outbox-id") + 1] for service in replicas.values()]
+    counted = {service["environment"]["PERENNIAL_SCORING_REPLICAS"] for service in ours.values()}
+
+    assert counted == {str(len(replicas))}
+    assert len(replicas) > 1
+    assert outboxes == [f"replica-{number}" for number in range(len(replicas))]
+    assert {service["network_mode"] for service in replicas.values()} == {"service:scoring"}
+    assert [name for name, service in replicas.items() if "ports" in service] == []
+    ports = {service["command"][service["command"].index("--port") + 1] for service in replicas.values()}
+    assert {port.rsplit(":", 1)[1] for port in ours["scoring"]["ports"]} == ports
+
+
 def test_usage_reporting_is_off_everywhere(ours: dict[str, dict[str, Any]]) -> None:
     """Every service of ours gets the whole of ``NO_TELEMETRY``, with its values."""
-    assert len(ours) == 7
+    assert len(ours) == 9
     for service in ours.values():
         assert NO_TELEMETRY.items() <= service["environment"].items()
 

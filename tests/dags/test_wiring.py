@@ -36,8 +36,9 @@ RETRAIN = {
     "give_back": set(),
 }
 RELEASE = {
-    "stage": {"verify", "canary", "switch", "confirm", "served", "roll_back"},
-    "verify": {"canary", "switch", "roll_back"},
+    "stage": {"verify", "shadow", "canary", "switch", "confirm", "served", "roll_back"},
+    "verify": {"shadow", "canary", "switch", "roll_back"},
+    "shadow": {"canary", "switch", "roll_back"},
     "canary": {"switch", "roll_back"},
     "switch": {"confirm"},
     "confirm": {"served", "roll_back"},
