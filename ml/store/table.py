@@ -183,7 +183,9 @@ class LakeTable:
         """Merge small files, on disk before anything relies on it: their rows are in no outbox any more."""
         table = DeltaTable(self.path)
         before = table.version()
-        removed = int(table.optimize.compact(partition_filters=chosen)["numFilesRemoved"])
+        # Two small ones always fit together; a file that is larger is not written again with every few small ones.
+        done = table.optimize.compact(partition_filters=chosen, target_size=2 * SMALL_FILE_BYTES)
+        removed = int(done["numFilesRemoved"])
         for version in range(before + 1, table.version() + 1):
             flush_commit(self.path, version)
         return removed
