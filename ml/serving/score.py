@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.decode import RAW_CHARACTERS, Batch, Layout, graph_inputs
+from ml.serving.degraded import Degraded
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
@@ -37,11 +38,14 @@ class Found:
         Rows that the graph, or the model's abstention, left without an answer.
     beyond
         Features that lie beyond what training has seen, of rows that are unlike the training data.
+    degraded
+        Who answered in place of the present version; None when that one was asked.
     """
 
     answers: dict[int, Answer]
     failed: dict[int, tuple[RowRefusal, ...]]
     beyond: dict[int, int]
+    degraded: Degraded | None = None
 
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
@@ -62,6 +66,8 @@ class Outcome:
         By row number; every row is in one of them.
     beyond
         As of :class:`Found`; None when it is not looked at.
+    model, degraded
+        Who answered, and why it was not the present version; None when it was.
     """
 
     batch: Batch
@@ -70,6 +76,7 @@ class Outcome:
     refusals: Refusals
     request_id: str
     beyond: Mapping[int, int] | None = None
+    degraded: Degraded | None = None
 
     @property
     def regression(self) -> bool:
@@ -93,11 +100,19 @@ class Scored:
         One per row, in order.
     codes
         Rows by the code that they ended with.
+    degraded
+        As of :class:`Found`.
     """
 
     reply: Reply | RequestRefused
     records: list[bytes]
     codes: Mapping[int, int]
+    degraded: Degraded | None = None
+
+    @property
+    def asked_codes(self) -> Mapping[int, int]:
+        """Codes by which the version that was asked first is judged, whoever answered."""
+        return self.codes if self.degraded is None else {int(self.degraded.code): 1}
 
 
 class Record(msgspec.Struct):
@@ -113,6 +128,8 @@ class Record(msgspec.Struct):
     probabilities: list[float] | None = None
     features: dict[str, Any] | None = None
     raw: str | None = None
+    #: Code of the failure of the version that was to answer; left out where that one did.
+    degraded_code: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def render_rows(outcome: Outcome) -> Reply:
@@ -124,7 +141,16 @@ def render_rows(outcome: Outcome) -> Reply:
         else:
             predictions.append({"id": row_id, "error": _error(outcome.refusals[row])})
     content = {"predictions": predictions, "model": outcome.model.described, "request_id": outcome.request_id}
-    return reply_json(207 if outcome.refusals else 200, content)
+    return reply_answers(outcome, content, 207 if outcome.refusals else 200)
+
+
+def reply_answers(outcome: Outcome, content: dict[str, Any], status: int = 200) -> Reply:
+    """Reply of JSON that says so when another version answered than the one that is to serve."""
+    if outcome.degraded is None:
+        return reply_json(status, content)
+    return replace(
+        reply_json(status, content | {"degraded": outcome.degraded.as_json()}), headers=outcome.degraded.headers
+    )
 
 
 def score_batch(
@@ -150,6 +176,8 @@ def score_batch(
     found = found or answer_batches([batch], model, layout)[0]
     answers = found.answers
     refusals |= found.failed
+    if found.degraded is not None:
+        model = found.degraded.model
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
@@ -157,13 +185,14 @@ def score_batch(
     reply: Reply | RequestRefused
     if answers:
         looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
-        reply = render(Outcome(batch, model, answers, refusals, request_id, found.beyond if looked else None))
+        beyond = found.beyond if looked else None
+        reply = render(Outcome(batch, model, answers, refusals, request_id, beyond, found.degraded))
     else:
         reply = refuse_rows(refusals, batch.ids)
     codes: Mapping[int, int] = {0: len(rows)}
     if outcome:
         codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
-    return Scored(reply, _records(batch, model, layout, found, outcome), codes)
+    return Scored(reply, _records(batch, model, layout, found, outcome), codes, found.degraded)
 
 
 def record_refused_request(record_id: str, code: Code, detail: str, body: bytes) -> bytes:
@@ -318,15 +347,17 @@ def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals:
             record.detail = "; ".join(map(str, refusals[row]))[:RAW_CHARACTERS]
         else:
             record.predicted, record.probability, record.probabilities = found.answers[row]
-            if row in batch.notes or row in found.beyond:
+            if row in batch.notes or row in found.beyond or found.degraded:
                 record.detail = _detail(batch, found, row, layout)
+            if found.degraded:
+                record.degraded_code = int(found.degraded.code)
         records.append(_encode(record))
     return records
 
 
 def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str:
     """What is on record beside an answer: what policies made of its row."""
-    said = [str(note) for note in batch.notes.get(row, ())]
+    said = [*([str(found.degraded)] if found.degraded else ()), *map(str, batch.notes.get(row, ()))]
     if row in found.beyond:
         said.append(_say_beyond(found.beyond[row], len(layout.use_case.features)))
     return "; ".join(said)[:RAW_CHARACTERS]

@@ -22,6 +22,7 @@ _REQUEST = [
     ("predicted", pa.string()),
     ("probabilities", pa.list_(pa.float64())),
     ("raw", pa.string()),
+    ("degraded_code", pa.int32()),
     *_ORIGIN,
     ("event_month", pa.string()),
 ]

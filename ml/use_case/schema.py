@@ -59,6 +59,7 @@ RESERVED_COLUMNS = frozenset(
             "predicted",
             "probabilities",
             "raw",
+            "degraded_code",
         ),
         *("outbox", "seq"),
     }

@@ -95,6 +95,7 @@ SCENES: dict[str, Scene] = {
     "no_model": when(code=102),
     "bad_values": many_bad_values,
     "inference_errors": when(code=401),
+    "degraded_answers": when(name="answered_by_last_good", code=401, use_case="ferry"),
     "capture_failed": when(name="capture_failed", code=501),
     "answers_not_recorded": gauge("capture_lost_rows", 12, 0, use_case="ferry"),
     "records_not_safe": when(name="outbox_sync_failed", code=0),
