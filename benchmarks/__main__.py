@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.alerts import draw_alerts, measure_alerts
+from benchmarks.classical import draw_classical, measure_classical
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.envelope import draw_envelope, measure_envelope
@@ -52,6 +53,9 @@ MEASURED = {
     "detection": Part(compare_detection, draw_detection),
     "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
+    "classical": Part(
+        lambda _, say: measure_classical(say), draw_classical, lambda found: [vars(row) for row in found]
+    ),
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),

@@ -167,6 +167,11 @@ class Settings(BaseSettings):
         """Folder of the records that stages hand to each other, ``{var}/runs``."""
         return self.var / "runs"
 
+    @property
+    def reports(self) -> Path:
+        """Folder of the reports for people, ``{var}/reports``."""
+        return self.var / "reports"
+
     def read_alert_secrets(self) -> dict[str, str]:
         """Secrets of alert channels, in plain text, for who sends; never for a log."""
         return {name: secret.get_secret_value() for name, secret in self.alert_secrets.items()}

@@ -379,7 +379,7 @@ class UseCase(_Section):
             raise ValueError(f"task multiclass_classification needs 2 target.classes or more, got {classes or 'none'}")
         if self.regression and classes:
             raise ValueError(f"task regression has no target.classes, got {classes}")
-        allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier")
+        allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier", "error_rate")
         if self.gate.metric not in allowed:
             raise ValueError(f"gate.metric of task {self.task} is {' or '.join(allowed)}, got {self.gate.metric}")
         if not self.regression and (self.target.range is not None or self.target.unit):
