@@ -103,11 +103,14 @@ class Runbook(ABC):
         What its target is, in two words.
     per_hour
         How often it may act in an hour, all targets together.
+    routine
+        Whether it does by schedule what is no fault: people are told only when it has not helped.
     """
 
     name: ClassVar[str]
     target: ClassVar[str]
     per_hour: ClassVar[int]
+    routine: ClassVar[bool] = False
 
     @abstractmethod
     def pre_check(self, target: str, world: World) -> Seen:

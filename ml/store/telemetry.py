@@ -273,6 +273,27 @@ class Telemetry:
             old = delete(_ROLLUPS).where(_ROLLUPS.c.time < rollups_before.timestamp())
             return gone + connection.execute(old).rowcount
 
+    def prune_use_case(
+        self, use_case: str, *, events_before: datetime | None = None, rollups_before: datetime | None = None
+    ) -> int:
+        """Forget what is older of one use case; returns how many rows went."""
+        gone = 0
+        with self._transaction() as connection:
+            for table, before in ((_EVENTS, events_before), (_ROLLUPS, rollups_before)):
+                if before is not None:
+                    old = table.c.time < before.timestamp()
+                    gone += connection.execute(delete(table).where(table.c.use_case == use_case, old)).rowcount
+        return gone
+
+    def count(self, use_case: str, part: str, *, before: datetime) -> tuple[int, int]:
+        """Rows of one use case among ``events`` or ``rollups``: all, and those that are older."""
+        table = {"events": _EVENTS, "rollups": _ROLLUPS}[part]
+        mine = select(func.count()).where(table.c.use_case == use_case)
+        with self._transaction() as connection:
+            found = [mine, mine.where(table.c.time < before.timestamp())]
+            rows, older = (int(connection.execute(query).scalar() or 0) for query in found)
+        return rows, older
+
     def _position(self, identity: str) -> int:
         with self._transaction() as connection:
             found = connection.execute(select(_SPOOLS.c.seq).where(_SPOOLS.c.identity == identity)).scalar()

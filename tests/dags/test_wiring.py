@@ -71,6 +71,7 @@ def test_every_dag_file_parses(dagbag):
     assert set(dagbag.dags) == {
         "perennial.alerting",
         "perennial.health",
+        "perennial.retention",
         *(f"{name}.{file}" for name in names for file in EDGES),
     }
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
@@ -91,6 +92,14 @@ def test_the_health_dag_is_one_task(dagbag):
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("walk_resources", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "*/2 * * * *")
+
+
+def test_the_retention_dag_is_one_task_each_night(dagbag):
+    """Never two prunings at once, nothing caught up with."""
+    dag = dagbag.dags["perennial.retention"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("prune_expired", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "17 3 * * *")
 
 
 @pytest.mark.parametrize("file", EDGES)
