@@ -12,6 +12,7 @@ from ml.runbooks.reload_model import ReloadModel
 from ml.runbooks.restart_replica import RestartReplica
 from ml.runbooks.restart_service import RestartService
 from ml.runbooks.runbook import Runbook
+from ml.runbooks.unstick import Unstick
 
 RUNBOOKS: dict[str, Runbook] = {
     runbook.name: runbook
@@ -24,6 +25,7 @@ RUNBOOKS: dict[str, Runbook] = {
         CompactLake(),
         DrainBacklog(),
         Prune(),
+        Unstick(),
     )
 }
 

@@ -40,13 +40,13 @@ def note_event(
     Telemetry(settings().control_url).add_events([event])
 
 
-def note_gauge(name: str, value: float, *, source: str, use_case: str | None) -> None:
+def note_gauge(name: str, value: float, *, source: str, use_case: str | None, label: str = "") -> None:
     """Tell what was measured."""
     from ml.records.rollup import Rollup
     from ml.store.telemetry import Telemetry
 
-    rollup = Rollup(time=wall_clock(), seconds=0.0, source=source, use_case=use_case, name=name, n=1, total=value)
-    Telemetry(settings().control_url).add_rollups([rollup.model_copy(update={"high": value})])
+    of = {"time": wall_clock(), "seconds": 0.0, "source": source, "use_case": use_case, "label": label[:100]}
+    Telemetry(settings().control_url).add_rollups([Rollup(**of, name=name, n=1, total=value, high=value)])
 
 
 def note_failure(context: Any) -> None:

@@ -298,3 +298,23 @@ def test_prunings_are_limited(world, lake):
 
     assert run(world).end == "limited"
     assert len(ids(lake)) == 10
+
+
+def test_a_full_disk_is_told_and_loses_nothing(world, lake, small_disk):
+    """What is kept is written anew, which needs room; without it nothing goes, and with it the next run does all."""
+    import shutil
+
+    aside = world.settings.home / "aside"
+    world.settings.lake.rename(aside)
+    disk = small_disk(world.settings.lake, megabytes=4)
+    shutil.copytree(aside, disk.path, dirs_exist_ok=True)
+    declare(world, **KEEP)
+    disk.fill()
+
+    assert run(world).end == "reverted"
+    assert len(ids(lake)) == 10
+    assert len(failures(world)) == 1
+
+    disk.make_room()
+    assert run(world).end == "repaired"
+    assert ids(lake) == ["late", "needed", "young0", "young1", "young2"]

@@ -145,6 +145,7 @@ PROCESSES = (
         "it is started",
         ("service_down",),
         _stopped("mlflow"),
+        repair="runbook restart_service",
         repaired=_runs_again("mlflow"),
         touches=frozenset({"mlflow"}),
     ),
