@@ -78,6 +78,7 @@ def many_bad_values(event, _):
 
 SCENES: dict[str, Scene] = {
     "availability": gauge("probe_up", 0, 1),
+    "replica_hung": gauge("replica_silent_seconds", 30, 0.4, source="replica-0"),
     "replica_silent": silent_replica,
     "service_down": gauge("service_up", 0, 1, label="mlflow"),
     "replica_died": when(name="replica_died"),

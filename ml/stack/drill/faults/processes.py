@@ -121,7 +121,7 @@ PROCESSES = (
         0,
         "SIGSTOP of a replica",
         "SIGCONT",
-        ("availability", "replica_silent"),
+        ("replica_hung", "availability", "replica_silent"),
         _hung_replica,
         repair="runbook restart_replica",
         repaired=_another_serves,
