@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from ml.alerts.conditions import AnyCondition
 from ml.alerts.filters import Strict
+from ml.alerts.health_limits import HealthLimits
 from ml.errors import InputError, Problem
 from ml.records.event import Severity
 from ml.use_case.duration import Duration
@@ -207,12 +208,15 @@ class RuleFile(Strict):
         Address that notices lead to; empty for none.
     tick
         How often the alerting DAG looks: a rule is not looked at more often.
+    health
+        From where on the health walk finds a resource not well.
     """
 
     channels: dict[Name, AnyChannel] = Field(min_length=1)
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
     link: str = ""
     tick: Duration = timedelta(seconds=30)
+    health: HealthLimits = HealthLimits()
     rules: tuple[Rule, ...]
 
     @field_validator("link")
