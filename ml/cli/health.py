@@ -68,16 +68,14 @@ def _watch(text: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"resources": [one.model_dump(mode="json", exclude={"format"}) for one in found]})
         return
-    from rich.table import Table
-
-    table = Table("resource", "walks", "not well", "unknown", "used", "waits", "limit", box=None)
     for one in found:
-        limit = "" if one.limit is None else f"{one.limit:g}"
-        counts = (str(one.n), str(one.not_well), str(one.unknown))
-        table.add_row(one.name, *counts, _tell(one.used), _tell(one.waits), limit)
-    stdout.print(table)
+        limit = "" if one.limit is None else f", limit {one.limit:g}"
+        told = [f"used {_tell(one.used)}"] if one.used else []
+        told += [f"waits {_tell(one.waits)}{limit}"] if one.waits else []
+        counts = f"{one.n} walks, {one.not_well} not well, {one.unknown} unknown"
+        stdout.print(f"{one.name}: {'; '.join([*told, counts])}", markup=False, soft_wrap=True)
     stdout.print("used, waits: median / 99th percentile / highest", markup=False)
 
 
-def _tell(found: Quantiles | None) -> str:
-    return "" if found is None else f"{found.median:g} / {found.p99:g} / {found.highest:g}"
+def _tell(found: Quantiles) -> str:
+    return f"{found.median:g} / {found.p99:g} / {found.highest:g}"
