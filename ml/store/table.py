@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -28,6 +29,10 @@ OPEN_PARTITIONS = 2
 
 #: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
 _ATTEMPTS = 20
+
+#: How long a deletion waits for a compaction to end.
+PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 class Extent(NamedTuple):
@@ -162,10 +167,11 @@ class LakeTable:
         Raises
         ------
         ConflictError
-            The table is being compacted, or every attempt was overtaken.
+            The table is being compacted for longer than :data:`PATIENCE_SECONDS`, or every attempt was overtaken.
         """
+        until = time.monotonic() + PATIENCE_SECONDS
         for _ in range(_ATTEMPTS):
-            with naming_faults(self.path), _alone(self.path) as alone:
+            with naming_faults(self.path), _alone(self.path, until=until) as alone:
                 if not alone:
                     raise ConflictError("table is being compacted", where=str(self.path), got="another process")
                 table = DeltaTable(self.path)
@@ -302,18 +308,31 @@ def flush_commit(path: Path, version: int) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether no other process compacts the table; the lock lies beside it and ends with its process."""
+def _alone(path: Path, *, until: float = 0.0) -> Iterator[bool]:
+    """Whether no other process compacts the table; the lock lies beside it and ends with its process.
+
+    Parameters
+    ----------
+    until
+        How long another one is waited for, by ``time.monotonic``.
+    """
     if not path.exists():
         yield False
         return
     with path.with_suffix(".compacting").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        taken = _take(lock)
+        while not taken and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+            taken = _take(lock)
+        yield taken
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

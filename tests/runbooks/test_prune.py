@@ -281,14 +281,16 @@ def test_a_reader_of_an_older_version_reads_the_newest(world, lake, monkeypatch)
     assert ids(lake) == ["late", "needed", "young0", "young1", "young2"]
 
 
-def test_a_compaction_that_goes_on_is_waited_for_by_a_person(world, lake):
+def test_a_compaction_that_goes_on_is_waited_for_but_not_for_ever(world, lake, monkeypatch):
     """One of the two at a time."""
     from ml.store.table import _alone
 
+    monkeypatch.setattr("ml.store.table.PATIENCE_SECONDS", 0.3)
     with _alone(lake._requests.path), pytest.raises(ConflictError, match="compacted"):
         lake._requests.delete("id = 'old0'")
 
     assert len(ids(lake)) == 10
+    assert lake._requests.delete("id = 'old0'") == 1
 
 
 def test_prunings_are_limited(world, lake):
