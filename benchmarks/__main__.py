@@ -18,6 +18,7 @@ from benchmarks.drift import compare_drift
 from benchmarks.envelope import draw_envelope, measure_envelope
 from benchmarks.fuzz import draw_fuzz, measure_fuzz
 from benchmarks.gate import draw_gate, measure_gate
+from benchmarks.going_back import draw_going_back, measure_going_back
 from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
@@ -63,6 +64,7 @@ MEASURED = {
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "rollback": Part(measure_going_back, draw_going_back, lambda found: [dataclasses.asdict(one) for one in found]),
 }
 PARTS = (*COMPARED, *MEASURED)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ml.errors import DataError, InputError
 from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
+from ml.records.governance import CHAMPION
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
@@ -35,7 +36,6 @@ from ml.registry.mlflow_runs import (
 )
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import (
-    CHAMPION,
     ModelVersion,
     Registry,
     check_package,

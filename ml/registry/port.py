@@ -25,9 +25,6 @@ from ml.training.cost import COST
 from ml.training.graph import REFERENCE
 from ml.use_case import UseCase
 
-#: The alias whose version should be served.
-CHAMPION = "champion"
-
 
 @dataclass(frozen=True)
 class ModelVersion:

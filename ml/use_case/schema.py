@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.approval_options import Envelope
+from ml.use_case.card_options import CardWords
 from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
@@ -326,6 +327,7 @@ class UseCase(_Section):
     gate: Gate = Gate()
     serving: Serving = Serving()
     retention: Retention = Retention()
+    card: CardWords = CardWords()
 
     @model_validator(mode="before")
     @classmethod

@@ -62,7 +62,7 @@ EDGES = {
 
 
 def test_every_dag_file_parses(dagbag):
-    """No import errors, five DAGs per use case, and two of the installation."""
+    """No import errors, five DAGs per use case, and those of the installation."""
     assert dagbag.import_errors == {}
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
@@ -72,6 +72,8 @@ def test_every_dag_file_parses(dagbag):
         "perennial.alerting",
         "perennial.health",
         "perennial.retention",
+        "perennial.pipeline_health",
+        "perennial.weekly_digest",
         *(f"{name}.{file}" for name in names for file in EDGES),
     }
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
@@ -100,6 +102,24 @@ def test_the_retention_dag_is_one_task_each_night(dagbag):
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("prune_expired", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "17 3 * * *")
+
+
+def test_the_pipeline_is_measured_each_morning(dagbag):
+    """First the logs, so that their findings are in the measurement; nothing is caught up with."""
+    dag = dagbag.dags["perennial.pipeline_health"]
+
+    edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {"audit_logs": {"measure"}, "measure": set()}
+    assert all(task.doc_md for task in dag.tasks)
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "30 5 * * *")
+
+
+def test_the_digest_is_one_task_on_mondays(dagbag):
+    """Never two at once, nothing caught up with: a week that was missed is over."""
+    dag = dagbag.dags["perennial.weekly_digest"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
 
 
 @pytest.mark.parametrize("file", EDGES)

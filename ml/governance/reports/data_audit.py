@@ -146,7 +146,7 @@ def _distributions(sources: Sources, sides: Sides) -> Iterator[Block]:
         if number:
             yield draw_number(columns, name, feature.unit or "no unit declared", limit)
         else:
-            yield draw_values(columns, name, limit)
+            yield draw_values({side: _in_words(column, feature.type) for side, column in columns.items()}, name, limit)
         fences = fences_of(columns[TRAINING]) if number else None
         for side, column in columns.items():
             told = describe_side(column, number=number, bounds=feature.range, fences=fences, limit=limit)
@@ -158,6 +158,10 @@ def _distributions(sources: Sources, sides: Sides) -> Iterator[Block]:
         f"serving.out_of_range says. Shares that speak of fewer than {limit} rows are not shown."
     )
     yield Table(columns=("column", "data", *columns_of(limit)), rows=tuple(rows), note=note)
+
+
+def _in_words(column: pd.Series, kind: str) -> pd.Series:
+    return column.map({0.0: "no", 1.0: "yes"}) if kind == "boolean" else column
 
 
 def _labels(sources: Sources, sides: Sides) -> Iterator[Block]:

@@ -44,7 +44,7 @@ def _draw(plot: Plot) -> Markup:
 
 def _td(cell: Cell) -> Markup:
     undefined = isinstance(cell, Absent) or (isinstance(cell, Estimate) and cell.value is None)
-    css = "u" if undefined else "" if isinstance(cell, str) else "n"
+    css = "u" if undefined else "" if isinstance(cell, str) else "e" if isinstance(cell, Estimate) else "n"
     told = tell(cell)
     return Markup('<td class="{}">{}</td>').format(css, told) if css else Markup("<td>{}</td>").format(told)
 

@@ -26,7 +26,7 @@ _LINES = (
     ("black", "-.", "D"),
     ("#555555", ":", "v"),
 )
-_FILLS = (("#444444", ""), ("#dddddd", "///"), ("#ffffff", ""), ("#999999", "..."), ("#ffffff", "xx"))
+_FILLS = (("#444444", ""), ("#dddddd", "///"), ("#ffffff", ""), ("#bbbbbb", "\\\\\\"), ("#ffffff", "xx"))
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "perennial",
@@ -128,7 +128,7 @@ def _draw_bars(axes: Axes, plot: Bars) -> bool:
         return False
     places, thick = np.arange(len(plot.names)), 0.8 / len(plot.sides)
     for side_place, side in enumerate(plot.sides):
-        fill, hatch = _FILLS[side_place % len(_FILLS)]
+        fill, hatch = _FILLS[side_place % len(_FILLS)] if len(plot.sides) > 1 else ("#cccccc", "")
         at, values = places + (side_place + 0.5) * thick - 0.4, _floats(side.values)
         label = f"{_short(side.name)}, n {side.n:,}"
         axes.barh(

@@ -18,8 +18,11 @@ from ml.errors import InputError
 from ml.evaluation.behaviour import Answer
 from ml.evaluation.predict import predict
 from ml.governance.reports.small_cells import SMALL_CELL
+from ml.governance.verification import verify_ledger
 from ml.records.decision import MonitorDecision, TrainingSet
+from ml.records.governance import AliasMove
 from ml.records.measure import Window
+from ml.registry.alias import ALIAS
 from ml.registry.mlflow_registry import MlflowRegistry
 from ml.registry.port import ModelVersion, Registry
 from ml.settings import Settings
@@ -87,8 +90,25 @@ class Sources:
 
     @cached_property
     def champion(self) -> ModelVersion | None:
-        """The champion now; None before the first."""
-        return self.registry.champion(self.use_case.name)
+        """The champion as of the report's moment; None before the first."""
+        name, newest = self.use_case.name, newest_moment(self.control, self.use_case.name)
+        if newest is None or self.as_of >= newest:
+            return self.registry.champion(name)
+        moved = self.control.history(name, ALIAS, limit=1, before=self.as_of + timedelta(microseconds=1))
+        number = AliasMove.model_validate_json(moved[0].payload).version if moved else None
+        return None if number is None else self.registry.version(name, number)
+
+    @cached_property
+    def ledger_problem(self) -> str:
+        """Why the ledger is not as it was written, the first finding; empty where it is."""
+        try:
+            found = verify_ledger(self.control)
+        except InputError as error:
+            return str(error)
+        if found.ok:
+            return ""
+        first = found.findings[0]
+        return f"{len(found.findings)} findings, the first: {first.record}: {first.problem}"
 
     def version(self, number: int | None = None) -> ModelVersion:
         """A version, or the champion.

@@ -20,12 +20,12 @@ def tell(cell: Cell) -> str:
     >>> tell(Estimate(value=0.25, n=100, low=0.2, high=0.3))
     '0.25 [0.2, 0.3], n 100'
     >>> tell(Absent(reason="no labels"))
-    'undefined: no labels'
+    'no labels'
     >>> tell(1234567), tell(0.123456)
     ('1,234,567', '0.1235')
     """
     if isinstance(cell, Absent):
-        return f"undefined: {cell.reason}"
+        return cell.reason
     if isinstance(cell, Estimate):
         return _tell_estimate(cell)
     if isinstance(cell, str):
