@@ -16,7 +16,7 @@ class HealthLimits(BaseModel):
     mlflow_seconds: float = Field(default=5.0, gt=0)
     control_database_seconds: float = Field(default=5.0, gt=0)
     lake_files: float = Field(default=2_000.0, gt=0)
-    cpu_load: float = Field(default=8.0, gt=0)
+    cpu_load: float = Field(default=20.0, gt=0)
     memory_used: float = Field(default=0.95, gt=0, le=1)
     memory_pressure: float = Field(default=0.2, gt=0, le=1)
     disk_used: float = Field(default=0.95, gt=0, le=1)
