@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ml.records.codes import CODES, Code
 from ml.serving.http import Headers
 from ml.serving.model import Model
@@ -49,8 +51,7 @@ class Degraded:
         return f"answered by version {answered} in place of {who}, which failed (code {self.code:d}: {self.detail})"
 
 
-@dataclass(frozen=True, slots=True)
-class Spare:
+class Spare(msgspec.Struct, frozen=True):
     """A version that was confirmed before the present one, in memory beside it.
 
     Attributes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ml.serving.decode import Batch, Layout
 from ml.serving.degraded import FAILURES, Degraded, Spare

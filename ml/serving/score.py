@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ml.records.codes import Code
@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[str | None, float | None, list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What each row of a batch got, by row number.
 
     Attributes
@@ -56,8 +55,7 @@ _SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch 
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A batch of which at least one row was answered.
 
     Attributes
@@ -88,8 +86,7 @@ class Outcome:
 Render = Callable[[Outcome], Reply]
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True):
     """A scored batch.
 
     Attributes

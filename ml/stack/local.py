@@ -26,6 +26,7 @@ DAG_FILES = ("monitor", "retrain", "release", "prove_gate", "review_models")
 #: DAGs of the installation, not of a use case.
 INSTALLATION_DAGS = (
     "perennial.alerting",
+    "perennial.governance",
     "perennial.health",
     "perennial.retention",
     "perennial.pipeline_health",
