@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -10,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
-from ml.errors import StackError
 from ml.simulation.checked_traffic import to_json_rows
 from ml.stack.drill.fault import Facts, Fault, Steps
-from ml.stack.drill.scene import Scene, send_signal
+from ml.stack.drill.scene import Scene
 
 _BATCH = 200
 #: A drill cannot wait for a quarter of an hour: a run that waits for so long is stuck.
@@ -34,42 +31,6 @@ def _stuck_run(scene: Scene) -> Steps:
     finally:
         scene.airflow.delete_run(dag, run)
         scene.airflow.pause(dag, paused=False)
-
-
-@contextmanager
-def _hung_task(scene: Scene) -> Steps:
-    """A task of the monitor stands still, and a run waits behind it."""
-    dag, conf = f"{scene.use_case.name}.monitor", {"as_of": scene.moment.isoformat()}
-    run = scene.airflow.trigger(dag, conf)
-    try:
-        pid = _stop_task(scene, dag, run)
-        behind = scene.airflow.trigger(dag, conf)
-        yield {"at": time.time(), "dag": dag, "run": run, "behind": behind, "pid": pid}
-        scene.airflow.delete_run(dag, behind)
-    finally:
-        for process in scene.processes("airflow-scheduler"):
-            if process.status() == psutil.STATUS_STOPPED:
-                process.kill()
-        scene.airflow.delete_run(dag, run)
-
-
-def _stop_task(scene: Scene, dag: str, run: str) -> int:
-    """Process of a task of a run, stopped while it was at work."""
-    until = time.monotonic() + _RUN_SECONDS
-    while time.monotonic() < until:
-        for task in scene.airflow.task_instances(dag, run):
-            if task["state"] == "running" and task["pid"] and psutil.pid_exists(task["pid"]):
-                process = psutil.Process(task["pid"])
-                send_signal(process, signal.SIGSTOP)
-                return process.pid
-        time.sleep(0.02)
-    raise StackError("no task was met at work", where=f"{dag} {run}", got=f"nothing in {_RUN_SECONDS:g} s")
-
-
-def _gets_on(scene: Scene, facts: Facts) -> bool:
-    """Whether the run that waited behind has begun."""
-    runs = {run["dag_run_id"]: run["state"] for run in scene.airflow.runs(facts["dag"])}
-    return runs.get(facts["behind"]) in {"running", "success", "failed"}
 
 
 def _is_unstuck(scene: Scene, facts: Facts) -> bool:
@@ -142,17 +103,6 @@ PIPELINE = (
         _stuck_run,
         repair="runbook unstick",
         repaired=_is_unstuck,
-        bounds=lambda _: {"run_waiting": {"above": WAITING_SECONDS}},
-    ),
-    Fault(
-        "hung_task",
-        0,
-        f"SIGSTOP of a task of the monitor, a run waits behind it; {WAITING_SECONDS} s are too long to the drill",
-        "the task is killed, both runs are deleted",
-        ("run_waiting",),
-        _hung_task,
-        repair="runbook unstick",
-        repaired=_gets_on,
         bounds=lambda _: {"run_waiting": {"above": WAITING_SECONDS}},
     ),
     Fault(
