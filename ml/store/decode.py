@@ -33,6 +33,8 @@ class _Request(msgspec.Struct):
     features: dict[str, Any] | None = None
     raw: str | None = None
     degraded_code: int | None = None
+    asked: int | None = None
+    place: int | None = None
 
 
 class _Override(msgspec.Struct):
@@ -122,6 +124,8 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
         "probabilities": found.probabilities,
         # A refused row keeps what could not be typed, so that nothing of it is lost.
         "raw": found.raw or (json.dumps(given) if wrong else None),
+        "asked_rows": None if found.asked is None else _within(found.asked, 31, "asked"),
+        "asked_place": None if found.place is None else _within(found.place, 31, "place"),
     }
 
 

@@ -23,6 +23,8 @@ _REQUEST = [
     ("probabilities", pa.list_(pa.float64())),
     ("raw", pa.string()),
     ("degraded_code", pa.int32()),
+    ("asked_rows", pa.int32()),
+    ("asked_place", pa.int32()),
     *_ORIGIN,
     ("event_month", pa.string()),
 ]
