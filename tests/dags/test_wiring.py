@@ -74,6 +74,7 @@ def test_every_dag_file_parses(dagbag):
         "perennial.alerting",
         "perennial.governance",
         "perennial.health",
+        "perennial.retention",
         "perennial.pipeline_health",
         "perennial.weekly_digest",
         *(f"{name}.{file}" for name in names for file in EDGES),
@@ -96,6 +97,14 @@ def test_the_health_dag_is_one_task(dagbag):
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("walk_resources", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "*/2 * * * *")
+
+
+def test_the_retention_dag_is_one_task_each_night(dagbag):
+    """Never two prunings at once, nothing caught up with."""
+    dag = dagbag.dags["perennial.retention"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("prune_expired", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "17 3 * * *")
 
 
 def test_the_pipeline_is_measured_each_morning(dagbag):
