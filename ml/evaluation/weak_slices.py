@@ -208,7 +208,7 @@ def _confirm(
         if minimum_rows <= rows.sum() <= LARGEST * len(cost):
             own = _bounded(mean_in_time(cost[rows], moments[rows]), moments[rows], half.block)
             measured.append((one, own, excess_in_time(cost, rows, moments, block=half.block)))
-        left[left] &= ~rows
+            left[left] &= ~rows
     p_values = {str(i): _p_of(own, excess, half.floor) for i, (_, own, excess) in enumerate(measured)}
     adjusted = adjust_holm(p_values)
     tried = [

@@ -53,7 +53,7 @@ def make_model_audit(sources: Sources, version: int | None = None) -> Made:
     Raises
     ------
     InputError
-        There is no such version, or no champion yet.
+        There is no such version.
     """
     with _telling_of_records():
         return tell_of_ledger(audit_model(sources, version), sources)

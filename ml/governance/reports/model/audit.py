@@ -17,7 +17,7 @@ from ml.governance.reports.model.shift import describe_shift
 from ml.governance.reports.quality import losses_of, mean_of
 from ml.governance.reports.sources import Sources
 from ml.governance.reports.wording import moment
-from ml.records.report import Absent, Cell, Facts, Report, ReportFinding, Text
+from ml.records.report import Absent, Cell, Facts, Report, ReportFinding, Section, Text
 
 JUDGED = "What is judged"
 
@@ -35,17 +35,19 @@ CHAPTERS: tuple[Callable[[Audited], Chapter], ...] = (
 
 
 def audit_model(sources: Sources, version: int | None = None) -> Report:
-    """Audit of a version; of the champion when none is named.
+    """Audit of a version; of the champion when none is named, and where there is none yet, that there is none.
 
     Raises
     ------
     InputError
-        There is no such version, or no champion yet.
+        There is no such version.
     DataError
         Its package is not what was registered.
     ServiceAway
         The registry does not answer.
     """
+    if version is None and sources.champion is None:
+        return _tell_of_nobody(sources)
     chosen = sources.version(version)
     with audited(sources, chosen) as found:
         chapters = (_describe_judged(found), *(describe(found) for describe in CHAPTERS))
@@ -57,6 +59,19 @@ def audit_model(sources: Sources, version: int | None = None) -> Report:
         as_of=sources.as_of,
         findings=tuple(_in_order(chapters)),
         sections=tuple(chapter.section for chapter in chapters),
+    )
+
+
+def _tell_of_nobody(sources: Sources) -> Report:
+    """A schedule that comes before the first model is no failure, and its report no silence."""
+    text = "undecidable: there is no champion yet"
+    return Report(
+        report="model",
+        use_case=sources.use_case.name,
+        title=f"Model audit: {sources.use_case.name}",
+        as_of=sources.as_of,
+        findings=(ReportFinding(weight="attention", text=f"No model can be judged: {text}.", section=JUDGED),),
+        sections=(Section(title=JUDGED, blocks=(Facts(rows=(("Model", Absent(reason=text)),)),)),),
     )
 
 

@@ -67,7 +67,7 @@ def _table(audited: Audited, name: str, found: WeakSlices) -> Block:
     rows: list[tuple[Cell, ...]] = [
         (
             one.told,
-            "confirmed" if one.confirmed else "not confirmed",
+            "yes" if one.confirmed else "no",
             one.excess,
             one.mean,
             Absent(reason="undecidable") if one.adjusted is None else one.adjusted,
@@ -77,7 +77,7 @@ def _table(audited: Audited, name: str, found: WeakSlices) -> Block:
     ]
     return Table(
         title=_TITLES[name],
-        columns=("slice", "", "above the other rows", told, "p", "where it was found"),
+        columns=("slice", "confirmed", "above the other rows by", told, "p", "excess where it was found"),
         rows=tuple(rows),
         note=f"{found.searched:,} conjunctions of up to {_DEPTH} conditions were looked at on {found.n_found:,} rows; "
         f"the worst, each among the rows that those found before it leave, were measured on {found.n:,} rows of other "
@@ -117,18 +117,16 @@ def _flips(audited: Audited) -> Flips | list[Block]:
 
 
 def _told(audited: Audited, flips: Flips) -> Iterator[Block]:
-    n = len(flips.single)
     lines = []
     for name, single in (("one feature", True), ("one or two", False)):
         shares = [flips.share_within(distance, single=single) for distance in _DISTANCES]
         lines.append(
             Line(
-                name=name,
+                name=f"{name} (n {len(flips.single):,})",
                 x=_DISTANCES,
                 y=tuple(one.value for one in shares),
                 low=tuple(one.low for one in shares),
                 high=tuple(one.high for one in shares),
-                n=(n,) * len(shares),
             )
         )
     yield Lines(
