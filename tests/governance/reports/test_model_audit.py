@@ -254,8 +254,7 @@ def decided(year, sources, tmp_path):
             "id": row["id"],
             "class": "Rain",
             "known_at": (row["event_time"] + timedelta(minutes=5)).isoformat(),
-            "override_by": "ada",
-            "override_reason": "clouds",
+            "override": {"by": "ada", "reason": "clouds"},
         }
         for row in pd.concat([right, wrong]).to_dict("records")
     ]
