@@ -41,3 +41,12 @@ def test_a_version_that_is_no_number_is_bad_input(perennial, home, version):
     assert (answer.code, answer.out) == (2, "")
     assert "USE_CASE@2" in answer.err
     assert not (home / "var").exists()
+
+
+@pytest.mark.slow
+def test_the_project_audit_without_a_registry_is_exit_code_3(perennial, home):
+    """Who serves cannot be told; nothing is written."""
+    answer = perennial("report", "project", "harbour_weather")
+
+    assert (answer.code, answer.out) == (3, "")
+    assert not (home / "var" / "reports").exists()

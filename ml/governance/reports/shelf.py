@@ -12,6 +12,7 @@ from ml.errors import InputError
 from ml.governance.reports.card import write_card
 from ml.governance.reports.data_audit import audit_data
 from ml.governance.reports.model.audit import audit_model
+from ml.governance.reports.project import audit_project
 from ml.governance.reports.sources import Sources
 from ml.records.report import Report, ReportFinding
 from ml.store.ledger import BrokenLedgerError
@@ -20,6 +21,7 @@ from ml.store.ledger import BrokenLedgerError
 REPORTS: dict[str, Callable[[Sources], Report]] = {
     "data": audit_data,
     "model": audit_model,
+    "project": audit_project,
 }
 
 
