@@ -29,7 +29,8 @@ from ml.records.measure import Estimate
 from ml.records.report import Absent, Bars, Block, Facts, Lines, Report, Table
 from ml.store.lake import Lake
 
-pytestmark = pytest.mark.slow  # the first test pays for the story that all of them read
+# the first test pays for the story that all of them read, also where others load the machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="session")
