@@ -35,6 +35,7 @@ from ml.cli import (
     reproduce,
     rollback,
     runbook,
+    shadow,
     stack,
     use_case,
 )
@@ -75,6 +76,7 @@ for command in (
     digest.digest,
     events.events,
     overrides.overrides,
+    shadow.shadow,
     drill.drill,
     data.lineage,
     reproduce.reproduce,
