@@ -77,6 +77,7 @@ class App:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
         self._aside = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        metrics.depth = lambda: self._tick.depth + self._aside + outbox.depth
         self._short = {path.encode(): route for name in self._layouts for path, route in short_paths(name)}
 
     @property
@@ -93,6 +94,10 @@ class App:
         except ClientGone:
             return
         await send_reply(send, reply, request.identity)
+
+    def end(self) -> None:
+        """Say what was counted and not said yet; nobody asks any more."""
+        self._tick.uncaptured.end()
 
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
         """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
@@ -228,7 +233,7 @@ class App:
         try:
             await self._outbox.append(layout.use_case.name, "label", request.identity, labels)
         except CaptureError as error:
-            raise self._not_captured(request, error) from error
+            raise self._not_captured(layout.use_case.name, request, error) from error
         return reply_json(202, {"accepted": len(labels), "request_id": request.identity})
 
     async def _record_refused(self, name: str, request: Request, refused: RequestRefused) -> None:
@@ -237,13 +242,13 @@ class App:
         try:
             await self._outbox.append(self._known(name), "request", request.identity, [record])
         except CaptureError as error:
-            fault = self._not_captured(request, error)
+            fault = self._not_captured(self._known(name), request, error)
             if name not in self._layouts or self._layouts[name].use_case.serving.when_capture_fails == "refuse":
                 raise fault from error
             self._metrics.count_lost(name, 1)
 
-    def _not_captured(self, request: Request, error: CaptureError) -> RequestRefused:
-        log.error("capture failed: request_id=%s %s", request.identity, error)
+    def _not_captured(self, name: str, request: Request, error: CaptureError) -> RequestRefused:
+        self._tick.uncaptured.note(name, f"request_id={request.identity} {error}")
         return RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED)
 
     def _known(self, name: str) -> str:

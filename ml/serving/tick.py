@@ -19,6 +19,7 @@ from ml.serving.metrics import Metrics
 from ml.serving.model import Model
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question
+from ml.serving.repeats import Repeats
 from ml.serving.score import Scored, answer_batches, score_batch
 from ml.serving.trial import Trial
 from ml.serving.watch import Releases
@@ -57,11 +58,22 @@ class Tick:
     ----------
     releases
         Whose models are asked; each turn has one model per use case.
+
+    Attributes
+    ----------
+    uncaptured
+        Requests that could not be recorded; the log has a line per use case and period.
     """
 
     def __init__(self, releases: Releases, outbox: Outbox, metrics: Metrics) -> None:
         self._releases, self._outbox, self._metrics = releases, outbox, metrics
+        self.uncaptured = Repeats(_say_uncaptured)
         self._asked: list[Asked] = []
+
+    @property
+    def depth(self) -> int:
+        """Questions that wait for their turn."""
+        return len(self._asked)
 
     def ask(self, asked: Asked) -> None:
         """Have a question answered at the end of this turn."""
@@ -75,7 +87,7 @@ class Tick:
 
         def settle(fault: CaptureError | None) -> None:
             if fault is not None:
-                log.error("capture failed: use_case=%s request_id=%s %s", name, request_id, fault)
+                self.uncaptured.note(name, f"request_id={request_id} {fault}")
                 if layout.use_case.serving.when_capture_fails == "refuse":
                     self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), len(scored.records))
                     done(RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED))
@@ -88,6 +100,7 @@ class Tick:
         self._outbox.put(name, "request", request_id, scored.records, settle)
 
     def _end(self) -> None:
+        self._metrics.note_depth()
         asked = self._take()
         groups: dict[str, list[Asked]] = {}
         for one in asked:
@@ -140,6 +153,10 @@ class Tick:
             if trial is not None:
                 trial.count(model, batch.codes, seconds)
             self.capture(batch, one.layout, one.request_id, one.done)
+
+
+def _say_uncaptured(use_case: str, told: str, count: int) -> None:
+    log.error("capture failed: use_case=%s count=%d %s", use_case, count, told)
 
 
 def no_model(layout: Layout) -> RequestRefused:
