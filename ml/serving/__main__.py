@@ -182,7 +182,6 @@ class _Serving:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._app.end()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _sync(self) -> None:

@@ -35,9 +35,10 @@ from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
+from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
 from ml.serving.score import record_refused_request, score_batch
-from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model
+from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model, note_uncaptured
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
@@ -53,6 +54,7 @@ T = TypeVar("T")
 ReadBody = Callable[[], Awaitable[bytes]]
 
 log = logging.getLogger(__name__)
+_failed = Repeats(log, "request failed")
 
 
 class App:
@@ -94,10 +96,6 @@ class App:
         except ClientGone:
             return
         await send_reply(send, reply, request.identity)
-
-    def end(self) -> None:
-        """Say what was counted and not said yet; nobody asks any more."""
-        self._tick.uncaptured.end()
 
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
         """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
@@ -163,7 +161,7 @@ class App:
         except ClientGone:
             raise
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
             reply = reply_problem(refused, request.identity, protocol_of(request.path).explain(refused))
         self._metrics.count_reply(name, reply.status, time.perf_counter() - started)
         return reply
@@ -180,7 +178,7 @@ class App:
         except ClientGone:
             raise
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
             if route.kind == "score" and not refused.recorded:
                 await self._record_refused(route.name, request, refused)
             raise refused from error
@@ -248,7 +246,7 @@ class App:
             self._metrics.count_lost(name, 1)
 
     def _not_captured(self, name: str, request: Request, error: CaptureError) -> RequestRefused:
-        self._tick.uncaptured.note(name, f"request_id={request.identity} {error}")
+        note_uncaptured(name, request.identity, error)
         return RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED)
 
     def _known(self, name: str) -> str:
@@ -274,7 +272,7 @@ class App:
             self._aside -= 1
 
 
-def _own_fault(request_id: str) -> RequestRefused:
-    """What the client is told of an exception that is being handled: nothing; the log has all of it."""
-    log.exception("request failed: request_id=%s", request_id)
+def _own_fault(error: Exception, request_id: str) -> RequestRefused:
+    """What the client is told of an exception that nobody expected: nothing; the log has all of it."""
+    _failed.note("", f"request_id={request_id}", error)
     return RequestRefused(Code.PREPROCESSING_FAILED, "internal error")

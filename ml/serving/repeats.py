@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+import logging
+import threading
+import time
+from dataclasses import dataclass
 
-#: Between two lines about the same trouble, seconds.
+#: Between two lines about the same trouble of the same use case, seconds.
 PERIOD_SECONDS = 10.0
 
 
+@dataclass
+class _Said:
+    """When a trouble was said, and what has come since."""
+
+    at: float
+    told: str = ""
+    error: BaseException | None = None
+    count: int = 0
+
+
 class Repeats:
-    """Bounds what is said of a trouble that each request meets; every time is in the count of one line.
+    """Bounds what the log says of a trouble that each request may meet; every time is in the count of one line.
 
     Parameters
     ----------
-    say
-        Told whose trouble it is, the newest of it, and how often it has happened since the line before.
+    log
+        Logger that it is said by, as an error: ``what: use_case=... count=...`` and what was told last.
+    what
+        A few words: ``"capture failed"``.
     """
 
-    def __init__(self, say: Callable[[str, str, int], None], *, period: float = PERIOD_SECONDS) -> None:
-        self._say, self._period = say, period
-        self._since: dict[str, tuple[str, int]] = {}
+    def __init__(self, log: logging.Logger, what: str) -> None:
+        self._log, self._what = log, what
+        self._said: dict[str, _Said] = {}
+        self._lock = threading.Lock()
+        _ALL.append(self)
 
-    def note(self, whose: str, told: str) -> None:
-        """Say it now, or count it when it was said a moment ago; to be called in the event loop."""
-        if whose in self._since:
-            self._since[whose] = told, self._since[whose][1] + 1
-            return
-        self._say(whose, told, 1)
-        self._wait(whose)
+    def note(self, use_case: str, told: str = "", error: BaseException | None = None) -> None:
+        """Say it now, or count it when it was said a moment ago.
 
-    def end(self) -> None:
-        """Say what was counted and not said yet."""
-        since, self._since = self._since, {}
-        for whose, (told, count) in since.items():
-            if count:
-                self._say(whose, told, count)
+        Parameters
+        ----------
+        error
+            Whose trace the line has.
+        """
+        with self._lock:
+            said = self._said.get(use_case)
+            if said is not None:
+                said.told, said.error, said.count = told, error, said.count + 1
+                return
+            self._said[use_case] = _Said(time.monotonic())
+        self._say(use_case, told, error, 1)
 
-    def _wait(self, whose: str) -> None:
-        self._since[whose] = "", 0
-        asyncio.get_running_loop().call_later(self._period, self._pass, whose)
+    def say(self, now: float) -> None:
+        """Say what has waited for a period, by ``time.monotonic``."""
+        with self._lock:
+            due = {name: said for name, said in self._said.items() if now - said.at >= PERIOD_SECONDS}
+            for name, said in due.items():
+                if said.count:
+                    self._said[name] = _Said(now)
+                else:
+                    del self._said[name]
+        for name, said in due.items():
+            if said.count:
+                self._say(name, said.told, said.error, said.count)
 
-    def _pass(self, whose: str) -> None:
-        told, count = self._since.pop(whose, ("", 0))
-        if count:
-            self._say(whose, told, count)
-            self._wait(whose)
+    def _say(self, use_case: str, told: str, error: BaseException | None, count: int) -> None:
+        self._log.error("%s: use_case=%s count=%d %s", self._what, use_case, count, told, exc_info=error)
+
+
+_ALL: list[Repeats] = []
+
+
+def say_repeated(now: float) -> None:
+    """Have everybody say what has waited for a period; at infinity, whatever waits."""
+    for one in _ALL:
+        one.say(now)

@@ -25,6 +25,7 @@ from ml.serving.trial import Trial
 from ml.serving.watch import Releases
 
 log = logging.getLogger(__name__)
+_uncaptured, _failed = Repeats(log, "capture failed"), Repeats(log, "scoring failed")
 
 #: Rows that are asked in one turn; the rest waits for the next one, so that sockets are read in between.
 ROWS_PER_TURN = 400
@@ -58,16 +59,10 @@ class Tick:
     ----------
     releases
         Whose models are asked; each turn has one model per use case.
-
-    Attributes
-    ----------
-    uncaptured
-        Requests that could not be recorded; the log has a line per use case and period.
     """
 
     def __init__(self, releases: Releases, outbox: Outbox, metrics: Metrics) -> None:
         self._releases, self._outbox, self._metrics = releases, outbox, metrics
-        self.uncaptured = Repeats(_say_uncaptured)
         self._asked: list[Asked] = []
 
     @property
@@ -87,7 +82,7 @@ class Tick:
 
         def settle(fault: CaptureError | None) -> None:
             if fault is not None:
-                self.uncaptured.note(name, f"request_id={request_id} {fault}")
+                note_uncaptured(name, request_id, fault)
                 if layout.use_case.serving.when_capture_fails == "refuse":
                     self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), len(scored.records))
                     done(RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED))
@@ -133,7 +128,7 @@ class Tick:
         try:
             self._score(group, model, trial)
         except Exception as error:  # of our own; nobody may wait for ever
-            log.exception("scoring failed: use_case=%s", group[0].layout.use_case.name)
+            _failed.note(group[0].layout.use_case.name, error=error)
             for one in group:
                 one.done(_fault(error))
 
@@ -155,8 +150,9 @@ class Tick:
             self.capture(batch, one.layout, one.request_id, one.done)
 
 
-def _say_uncaptured(use_case: str, told: str, count: int) -> None:
-    log.error("capture failed: use_case=%s count=%d %s", use_case, count, told)
+def note_uncaptured(use_case: str, request_id: str, fault: CaptureError) -> None:
+    """Say that a request could not be recorded."""
+    _uncaptured.note(use_case, f"request_id={request_id} {fault}")
 
 
 def no_model(layout: Layout) -> RequestRefused:
