@@ -59,10 +59,9 @@ class Repeats:
         with self._lock:
             due = {name: said for name, said in self._said.items() if now - said.at >= PERIOD_SECONDS}
             for name, said in due.items():
-                if said.count:
+                del self._said[name]
+                if said.count and now != float("inf"):
                     self._said[name] = _Said(now)
-                else:
-                    del self._said[name]
         for name, said in due.items():
             if said.count:
                 self._say(name, said.told, said.error, said.count)

@@ -20,6 +20,7 @@ from ml.serving.decode import RAW_CHARACTERS, Batch, Layout, graph_inputs
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
+from ml.serving.repeats import Repeats
 
 log = logging.getLogger(__name__)
 _unprepared, _uninferred = Repeats(log, "preprocessing failed"), Repeats(log, "inference failed")

@@ -29,6 +29,7 @@ from ml.records.event import Event
 from ml.records.rollup import ROLLUP_SECONDS, Rollup
 from ml.records.spool import SCHEMA
 from ml.serving.metrics import Metrics
+from ml.serving.repeats import say_repeated
 
 LOOK_SECONDS = 1.0
 
@@ -115,14 +116,15 @@ class Notes(logging.Handler):
         """Keep a line until the next look."""
         text = record.getMessage()
         name = re.sub(r"[^a-z]+", "_", text.partition(":")[0].lower()).strip("_")[:100] or "logged"
-        self.exceptions += record.exc_info is not None
+        fields = dict(reversed(_FIELD.findall(text)))  # the first of a name is ours, whatever the rest holds
+        code, told = fields.get("code", ""), fields.get("count", "")
+        count = max(1, int(told)) if told.isdecimal() else 1
+        self.exceptions += count if record.exc_info else 0
         if name in _COUNTED:
             return
         if len(self._events) >= NOTED_LINES:
-            self.lost += 1
+            self.lost += count
             return
-        fields = dict(reversed(_FIELD.findall(text)))  # the first of a name is ours, whatever the rest holds
-        code, count = fields.get("code", ""), fields.get("count", "")
         self._events.append(
             Event(
                 time=datetime.fromtimestamp(record.created, UTC),
@@ -133,7 +135,7 @@ class Notes(logging.Handler):
                 severity="error" if record.levelno >= logging.ERROR else "warning",
                 message=" ".join(text.split())[:2000],
                 request_id=fields.get("request_id", "")[:200],
-                count=int(count) if count.isdecimal() and int(count) else 1,
+                count=count,
             )
         )
 
@@ -187,6 +189,7 @@ class TelemetryWriter:
     def look(self, rolled: float, *, last: bool = False) -> float:
         """Tell what is new; returns when the rollup that runs now began."""
         now = time.time()
+        say_repeated(float("inf") if last else time.monotonic())
         try:
             events = [("event", event.model_dump_json()) for event in self._events(now)]
             if events:
