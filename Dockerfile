@@ -33,6 +33,7 @@ COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/perennial
 COPY use_cases use_cases
 COPY alerts.yaml alerts.yaml
+COPY pipeline.yaml pipeline.yaml
 COPY data data
 COPY dags dags
 COPY plugins plugins

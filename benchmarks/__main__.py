@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.alerts import draw_alerts, measure_alerts
+from benchmarks.classical import draw_classical, measure_classical
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
 from benchmarks.envelope import draw_envelope, measure_envelope
 from benchmarks.fuzz import draw_fuzz, measure_fuzz
 from benchmarks.gate import draw_gate, measure_gate
+from benchmarks.going_back import draw_going_back, measure_going_back
 from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
 from benchmarks.memory import compare_memory
@@ -52,6 +54,9 @@ MEASURED = {
     "detection": Part(compare_detection, draw_detection),
     "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
+    "classical": Part(
+        lambda _, say: measure_classical(say), draw_classical, lambda found: [vars(row) for row in found]
+    ),
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
@@ -59,6 +64,7 @@ MEASURED = {
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "rollback": Part(measure_going_back, draw_going_back, lambda found: [dataclasses.asdict(one) for one in found]),
 }
 PARTS = (*COMPARED, *MEASURED)
 

@@ -75,6 +75,8 @@ class Settings(BaseSettings):
         Account for Airflow's API; the local stack generates the password once when none is given.
     alerts
         File of alert rules; default ``{home}/alerts.yaml``.
+    pipeline
+        File of the pipeline's targets; default ``{home}/pipeline.yaml``, and the built-in targets where it is absent.
     alert_secrets
         Addresses with accounts, and keys of signatures, by the names that the rule file uses; a JSON object.
     unreasoned_changes
@@ -117,10 +119,11 @@ class Settings(BaseSettings):
     airflow_user: str = "admin"
     airflow_password: SecretStr | None = None
     alerts: Path = Field(default_factory=lambda data: data["home"] / "alerts.yaml")
+    pipeline: Path = Field(default_factory=lambda data: data["home"] / "pipeline.yaml")
     alert_secrets: dict[str, SecretStr] = Field(default_factory=dict)
     unreasoned_changes: Literal["tell", "refuse"] = "tell"
 
-    @field_validator("home", "var", "use_cases", "ledger", "alerts")
+    @field_validator("home", "var", "use_cases", "ledger", "alerts", "pipeline")
     @classmethod
     def _folders_are_absolute(cls, folder: Path) -> Path:
         return folder.expanduser().absolute()  # the processes of the stack have a working directory of their own
@@ -166,6 +169,16 @@ class Settings(BaseSettings):
     def runs(self) -> Path:
         """Folder of the records that stages hand to each other, ``{var}/runs``."""
         return self.var / "runs"
+
+    @property
+    def reproductions(self) -> Path:
+        """Folder in which models are made again, ``{var}/reproductions``; nothing stays in it."""
+        return self.var / "reproductions"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the reports for people, ``{var}/reports``."""
+        return self.var / "reports"
 
     def read_alert_secrets(self) -> dict[str, str]:
         """Secrets of alert channels, in plain text, for who sends; never for a log."""

@@ -24,10 +24,13 @@ from ml.cli import (
     ledger,
     overrides,
     pipeline,
+    pipeline_health,
     policy,
     promote,
     prove_gate,
     quarantine,
+    report,
+    reproduce,
     rollback,
     runbook,
     stack,
@@ -66,10 +69,12 @@ for command in (
     approve.reject,
     rollback.rollback,
     history.history,
+    pipeline_health.pipeline_health,
     events.events,
     overrides.overrides,
     drill.drill,
     data.lineage,
+    reproduce.reproduce,
     league.league,
 ):
     app.command()(command)
@@ -81,6 +86,7 @@ app.add_typer(
     policy.app, name="policy", help="Thresholds and rules: what differs from those in force, put in force, sign."
 )
 app.add_typer(quarantine.app, name="quarantine", help="Blocks of rows that no model sees; release one by name.")
+app.add_typer(report.app, name="report", help="Reports for people and auditors, as a page and as data; model cards.")
 app.add_typer(runbook.app, name="runbook", help="Prepared repairs: list them, run one, what they did.")
 app.add_typer(use_case.app, name="use-case", help="Write, check, show and calibrate use case files.")
 

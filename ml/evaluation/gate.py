@@ -12,6 +12,7 @@ from ml.evaluation.rules.data import judge_data
 from ml.evaluation.rules.fairness import judge_fairness
 from ml.evaluation.rules.loss import judge_loss
 from ml.evaluation.rules.package import judge_package
+from ml.evaluation.rules.ranking import judge_ranking
 from ml.evaluation.rules.rows import judge_rows
 from ml.evaluation.rules.slices import judge_slices
 from ml.records.decision import GateDecision, GateState, RuleResult
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     judge_slices,
     judge_fairness,
     judge_calibration,
+    judge_ranking,
     judge_rows,
     judge_change,
 )

@@ -152,7 +152,8 @@ def _compare(
     theirs = None if champion is None else losses[champion.digest]
     if theirs is None or isinstance(theirs, str) or not enough or champion is entrant:
         return _Compared(entrant, loss, None, "", blocks)
-    return _Compared(entrant, loss, compare_paired(theirs[unseen], own[unseen], times), "", blocks)
+    gain = compare_paired(theirs[unseen], own[unseen], times, independent=use_case.gate.independent)
+    return _Compared(entrant, loss, gain, "", blocks)
 
 
 def _judge(

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from ml.errors import DataError
 from ml.training.serial_interval import SerialMean, mean_in_time
 
+Floats = NDArray[np.float64]
 
-def compare_paired(first: NDArray[np.float64], second: NDArray[np.float64], event_time: Any) -> SerialMean:
+
+@dataclass(frozen=True)
+class Discordant(SerialMean):
+    """The mean difference of errors that are 0 or 1, of rows that are draws of their own.
+
+    Attributes
+    ----------
+    gained, lost
+        Rows in which the second model alone is right, and alone is wrong; the others say nothing.
+    """
+
+    gained: int
+    lost: int
+
+    def p_above(self, bound: float) -> float | None:
+        """McNemar's exact one-sided p-value against 0; against another bound, Student's over the rows.
+
+        References
+        ----------
+        McNemar (1947), Note on the sampling error of the difference between correlated proportions or percentages,
+        Psychometrika 12. Exact form: the gained of all discordant rows are binomial with probability 1/2.
+        """
+        if bound:
+            return super().p_above(bound)
+        return float(stats.binom.sf(self.gained - 1, self.gained + self.lost, 0.5))
+
+
+def compare_paired(first: Floats, second: Floats, event_time: Any, *, independent: bool = False) -> SerialMean:
     """Mean of ``first - second`` row by row: positive where the second model is the better one.
 
     Parameters
@@ -20,6 +50,9 @@ def compare_paired(first: NDArray[np.float64], second: NDArray[np.float64], even
         Losses on the same rows, of shape ``(n_samples,)``; lower is better.
     event_time
         Moment of each row, UTC.
+    independent
+        Each row is a draw of its own, whatever its moment: errors of 0 and 1 are compared by McNemar's exact test,
+        other losses by Student's paired test.
 
     Raises
     ------
@@ -45,4 +78,16 @@ def compare_paired(first: NDArray[np.float64], second: NDArray[np.float64], even
     """
     if first.shape != second.shape:
         raise DataError("a paired comparison needs the same rows", got=f"{len(first)} and {len(second)} rows")
-    return mean_in_time(first - second, event_time)
+    found = mean_in_time(first - second, event_time)
+    return _mean_of_draws(first, second, found) if independent else found
+
+
+def _mean_of_draws(first: Floats, second: Floats, found: SerialMean) -> SerialMean:
+    """The same mean with the error of independent rows."""
+    difference, n = first - second, found.n
+    error = float(difference.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
+    drawn = SerialMean(mean=found.mean, error=float(error), freedom=max(n - 1, 0), n=n)
+    if not np.isin(first, (0.0, 1.0)).all() or not np.isin(second, (0.0, 1.0)).all():
+        return drawn
+    gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
+    return Discordant(drawn.mean, drawn.error, drawn.freedom, n, gained=gained, lost=lost)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ml.errors import DataError
 from ml.evaluation.evidence import Contender
 from ml.records.release import Package
-from ml.training.graph import MODEL, PACKAGE, load_graph
+from ml.training.graph import MODEL, PACKAGE, Graph, load_graph
 from ml.use_case import UseCase
 
 
@@ -44,6 +44,20 @@ def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.
     DataError
         A file is absent or fails its digest, the model has other classes, or the frame lacks one of its columns.
     """
+    graph = load_packaged(folder, use_case)
+    if frame.empty:
+        return np.empty((0, len(use_case.answers)))
+    return graph.answer(frame)[1].astype(np.float64)
+
+
+def load_packaged(folder: Path, use_case: UseCase) -> Graph:
+    """Graph of a package folder whose bytes are those that the package names.
+
+    Raises
+    ------
+    DataError
+        A file is absent or fails its digest, or the model has other classes than the use case file.
+    """
     package = Package.read(folder / PACKAGE)
     try:
         content = (folder / MODEL).read_bytes()
@@ -59,7 +73,4 @@ def predict(folder: Path, frame: pd.DataFrame, use_case: UseCase) -> NDArray[np.
             got=", ".join(package.classes),
             allowed=", ".join(use_case.answers),
         )
-    if frame.empty:
-        return np.empty((0, len(package.classes)))
-    _, probabilities = load_graph(content, numbers=package.numbers, categories=package.categories).answer(frame)
-    return probabilities.astype(np.float64)
+    return load_graph(content, numbers=package.numbers, categories=package.categories)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import DataError, InputError
-from ml.records.governance import AliasMove, VersionMade
+from ml.records.governance import CHAMPION, AliasMove, VersionMade
 from ml.registry.alias import newest_move
 from ml.registry.manifest import MODEL, PACKAGE, digest_file
-from ml.registry.port import CHAMPION, ModelVersion, Registry
+from ml.registry.port import ModelVersion, Registry
 from ml.store.control import ControlStore
 from ml.store.ledger import Entry
 from ml.store.verify_ledger import Finding

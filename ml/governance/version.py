@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from pathlib import Path
+
+from threadpoolctl import threadpool_info
 
 from ml.records.decision import Choice, TrainingSet
 from ml.records.governance import VersionMade
@@ -27,7 +30,8 @@ def describe_version(version: ModelVersion, package: Package, choice: Choice, tr
         request_key=training_set.request.key,
         use_case_hash=package.use_case_hash,
         code_commit=code_commit(PROJECT),
-        libraries=package.libraries,
+        libraries=package.libraries | {"python": platform.python_version()},
+        processor=name_processor(),
     )
 
 
@@ -39,3 +43,15 @@ def code_commit(home: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def name_processor() -> str:
+    """Kind of this processor and of the kernels that linear algebra runs on it: other ones may round otherwise.
+
+    Examples
+    --------
+    >>> name_processor().split(", ")[0] in {"x86_64", "aarch64", "arm64"}
+    True
+    """
+    kernels = {str(found["architecture"]) for found in threadpool_info() if "architecture" in found}
+    return ", ".join([platform.machine(), *sorted(kernels)])

@@ -28,6 +28,12 @@ PAIRS_TO_JUDGE = 4
 #: Older ones are forgotten.
 PAIRS_TO_LOOK_BACK = 12
 _CHANCE = 0.05
+#: What answers cost on average if their probabilities, of shape ``(n_samples, n_classes)``, are right.
+_EXPECTED: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "log_loss": lambda shares: -(shares * np.log(shares)).sum(axis=1),
+    "brier": lambda shares: 1 - (shares**2).sum(axis=1),
+    "error_rate": lambda shares: 1 - shares.max(axis=1),
+}
 
 
 def realised_loss(labelled: pd.DataFrame, use_case: UseCase) -> Estimate:
@@ -98,10 +104,9 @@ def estimated_loss(answered: pd.DataFrame, use_case: UseCase, errors: ErrorModel
         found = mean_over_blocks(told, usable["event_time"], block=use_case.gate.block)
         return _told(found, len(answered) - len(usable))
     shares = np.clip(usable[columns].to_numpy(dtype=np.float64), SMALLEST_PROBABILITY, 1.0)
-    expected = (
-        -(shares * np.log(shares)).sum(axis=1) if use_case.gate.metric == "log_loss" else 1 - (shares**2).sum(axis=1)
+    found = mean_over_blocks(
+        _EXPECTED[use_case.gate.metric](shares) + 0.0, usable["event_time"], block=use_case.gate.block
     )
-    found = mean_over_blocks(expected + 0.0, usable["event_time"], block=use_case.gate.block)
     return _told(found, len(answered) - len(usable))
 
 

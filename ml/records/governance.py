@@ -6,6 +6,9 @@ from typing import Literal
 
 from ml.records.base import Record, UtcTime
 
+#: The registry's alias whose version should be served.
+CHAMPION = "champion"
+
 
 class VersionMade(Record):
     """A version of the registry with everything that made it.
@@ -22,6 +25,8 @@ class VersionMade(Record):
         Of this program's sources; empty where they are in no Git repository.
     libraries
         Version by name.
+    processor
+        Kind of the processor that it was fitted on, and of the linear algebra's kernels; empty before it was recorded.
     """
 
     use_case: str
@@ -37,6 +42,7 @@ class VersionMade(Record):
     use_case_hash: str
     code_commit: str
     libraries: dict[str, str]
+    processor: str = ""
 
 
 class UseCaseSeen(Record):

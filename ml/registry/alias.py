@@ -7,12 +7,15 @@ keeps the ledger's signed head beside the model, where who can write to the cont
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ml.errors import ConflictError
 from ml.records.governance import AliasMove
-from ml.registry.port import Registry
 from ml.store.control import ControlStore
 from ml.store.ledger import Entry
+
+if TYPE_CHECKING:
+    from ml.registry.port import Registry  # brings pandas, which who only reads the ledger has no need of
 
 #: Kind of the records that say where the alias should be.
 ALIAS = "alias"

@@ -16,7 +16,9 @@ from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecisio
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
+from ml.records.report import Report
 from ml.registry.mlflow_checks import check_name
+from ml.registry.mlflow_reports import report_folder
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import ModelVersion, Registry, check_package, check_same_bytes, kept_files
 from ml.registry.review_page import describe_review
@@ -46,6 +48,7 @@ class MemoryRegistry(Registry):
         self._heads: dict[str, str] = {}
         self.checks: dict[tuple[str, str], tuple[DriftCheck, str]] = {}
         self.leagues: dict[str, League] = {}
+        self.reports: dict[str, bytes] = {}
 
     def start_run(self, training_set: TrainingSet, *, use_case: UseCase) -> str:
         """See :class:`Registry`."""
@@ -99,6 +102,11 @@ class MemoryRegistry(Registry):
         for row in league.standings:
             self.version(use_case.name, row.version)
         self.leagues[league.key] = league
+
+    def log_report(self, use_case: UseCase, report: Report, files: Mapping[str, bytes]) -> None:
+        """See :class:`Registry`."""
+        run = use_case.name if report.version is None else self.version(use_case.name, report.version).run_id
+        self.reports |= {f"{run}/{report_folder(report)}/{name}": content for name, content in files.items()}
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`."""

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 from ml.errors import DataError, InputError
 from ml.records.approval import ReviewAnswer, ReviewRequest
 from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecision, Parity, ServingCost, TrainingSet
+from ml.records.governance import CHAMPION
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
+from ml.records.report import Report
 from ml.registry.manifest import MODEL
 from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias, with_the_twin_that_stays
 from ml.registry.mlflow_league import log_league
 from ml.registry.mlflow_model import settle_model
+from ml.registry.mlflow_reports import log_report
 from ml.registry.mlflow_runs import (
     cost_numbers,
     estimate_numbers,
@@ -33,7 +36,6 @@ from ml.registry.mlflow_runs import (
 )
 from ml.registry.page import describe_gate, describe_training
 from ml.registry.port import (
-    CHAMPION,
     ModelVersion,
     Registry,
     check_package,
@@ -144,6 +146,12 @@ class MlflowRegistry(Registry):
         with asking(self._url):
             runs = {row.version: self.version(use_case.name, row.version).run_id for row in league.standings}
             log_league(self._client, use_case, league, runs)
+
+    def log_report(self, use_case: UseCase, report: Report, files: Mapping[str, bytes]) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            version = None if report.version is None else self.version(use_case.name, report.version)
+            log_report(self._client, use_case, report, files, None if version is None else version.run_id)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`; ends the retraining's run."""

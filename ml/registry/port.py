@@ -19,13 +19,11 @@ from ml.records.decision import CandidateResult, Choice, DriftCheck, GateDecisio
 from ml.records.league import League
 from ml.records.profile import ReferenceProfile
 from ml.records.release import Package, ReleaseOutcome
+from ml.records.report import Report
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, verify_artifact
 from ml.training.cost import COST
 from ml.training.graph import REFERENCE
 from ml.use_case import UseCase
-
-#: The alias whose version should be served.
-CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,18 @@ class Registry(ABC):
         """Note a review of all versions: numbers on each version's run at its moment, table and plot on its own.
 
         The same review again writes the same points and replaces the files.
+        """
+
+    @abstractmethod
+    def log_report(self, use_case: UseCase, report: Report, files: Mapping[str, bytes]) -> None:
+        """Keep a report's files: on the version's own run what is about one, else on the use case's run of reports.
+
+        The same report again replaces its files.
+
+        Parameters
+        ----------
+        files
+            Content by name.
         """
 
     @abstractmethod

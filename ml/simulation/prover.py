@@ -46,6 +46,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "broken slice": of_models.broken_slice,
     "unfair to a group": of_models.unfair_to_a_group,
     "uncalibrated": of_models.uncalibrated,
+    "knows no order": of_models.knows_no_order,
     "stale preprocessing": of_models.stale_preprocessing,
     "graph of another model": of_models.another_models_graph,
     "too slow": of_models.too_slow,
@@ -151,4 +152,6 @@ def _not_for(scene: Scene) -> list[tuple[str, str]]:
         found += [(name, "there is no number feature") for name in _OF_NUMBERS]
     if use_case.regression:
         found += [(name, "a regression has no classes") for name in _OF_CLASSES]
+    if len(use_case.answers) != 2:  # an area under the curve is that of two
+        found.append(("knows no order", "there are not two classes"))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,9 @@ from ml.errors import InputError, PerennialError, ServiceAway
 _TRIES = 5
 
 _FINAL = {"success", "failed"}
+
+#: Airflow gives no more at once by default.
+_PAGE = 100
 
 
 class AirflowApi:
@@ -103,6 +107,20 @@ class AirflowApi:
         except InputError as error:
             if not error.got.startswith(f"HTTP {httpx.codes.NOT_FOUND}"):
                 raise
+
+    def find_runs(self, dag_id: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """Runs of a DAG that Airflow finds by a query of its own."""
+        return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+
+    def pages(self, path: str, key: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Everything that a listing holds, page by page; ``query`` must order it by what does not change."""
+        offset = 0
+        while True:
+            page = self._call("GET", path, params=query | {"limit": _PAGE, "offset": offset})
+            yield from page[key]
+            offset += len(page[key])
+            if not page[key] or offset >= page["total_entries"]:
+                return
 
     def oldest_waiting(self) -> datetime | None:
         """Since when the run that has waited longest is to begin, UTC; None when no run waits."""

@@ -17,6 +17,7 @@ from ml.records.rollup import Rollup
 from ml.registry.fleet import SILENT_AFTER, read_heartbeats
 from ml.runbooks.restart_replica import service_of
 from ml.settings import Settings
+from ml.stack.alias_watch import STALE_SECONDS, beat_path
 from ml.stack.local import as_running, open_airflow
 from ml.stack.machine import judge, look_at_machine, measured
 from ml.stack.supervision import Supervisor
@@ -44,6 +45,7 @@ def walk(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime
         *_airflow(current),
         measured("airflow-workers", lambda: _workers(current)),
         measured("mlflow", lambda: _mlflow(current)),
+        measured("alias-watch", lambda: _alias_watch(current, now)),
         measured("control_database", lambda: _control(current)),
         measured("lake", lambda: _lake(current)),
         *look_at_machine(current),
@@ -155,6 +157,14 @@ def _mlflow(current: Settings) -> Resource:
     except httpx.HTTPError as error:
         return Resource(name="mlflow", verdict="not_well", detail=f"does not answer: {error}"[:300])
     return judge("mlflow", saturation=time.monotonic() - began, limit=MLFLOW_SECONDS, detail="seconds for an answer")
+
+
+def _alias_watch(current: Settings, now: datetime) -> Resource:
+    try:
+        age = now.timestamp() - beat_path(current).stat().st_mtime
+    except FileNotFoundError:
+        return Resource(name="alias-watch", verdict="not_well", detail="has never looked")
+    return judge("alias-watch", saturation=age, limit=STALE_SECONDS, detail="seconds since it looked")
 
 
 def _control(current: Settings) -> Resource:

@@ -57,4 +57,5 @@ def services(settings: Settings) -> tuple[Service, ...]:
         # Without --skip-serve-logs it would serve logs on every address of the machine.
         Service("airflow-scheduler", (*airflow, "scheduler", "--skip-serve-logs")),
         Service("airflow-dag-processor", (*airflow, "dag-processor")),
+        Service("alias-watch", (python, "-m", "ml.stack.alias_watch")),
     )

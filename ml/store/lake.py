@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,7 +31,8 @@ from ml.use_case import UseCase
 #: A label that claims to be known longer than this before its window begins is of no row in it:
 #: the truth follows its event, give or take the clocks of those who tell it.
 _CLOCK_SLACK = timedelta(days=1)
-
+#: An answer that is older, counted from its label's coming, is not looked for.
+_OLDEST_ANSWER = timedelta(days=100)
 
 #: Keys in quarantine that are blocks of rows; other keys are of requests, and of what could not be decoded.
 BLOCK_KEY = "block/"
@@ -168,6 +170,26 @@ class Lake:
         if self._use_case.regression:
             told = told.assign(**{name: told[name].astype(np.float64) for name in ("override", "truth")})
         return told
+
+    def label_delays(self, received: Window) -> npt.NDArray[np.float64]:
+        """Seconds from the event to when its truth became known, of labels that came in a window of our own time.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_ids,)
+            Of each id its earliest truth; those without an answer in the hundred days before are left out.
+        """
+        moment = ds.field("received_at")
+        came = (moment >= _stamp(received.start)) & (moment < _stamp(received.end)) & ds.field("override_by").is_null()
+        labels = self._labels.read(["id", "known_at"], came).to_pandas().groupby("id")["known_at"].min()
+        if labels.empty:
+            return np.empty(0)
+        events = Window(start=labels.min() - _OLDEST_ANSWER, end=labels.max() + timedelta(microseconds=1))
+        answered = _inside(events) & (ds.field("code") == Code.OK.value)
+        asked = self._requests.read(["id", "event_time"], answered, months=_months(events)).to_pandas()
+        begun = asked.groupby("id")["event_time"].min()
+        delays: npt.NDArray[np.float64] = (labels - begun).dropna().dt.total_seconds().to_numpy()
+        return delays
 
     def _labels_of(self, window: Window, as_of: datetime) -> pd.DataFrame:
         """Labels that were known and may be of the window: overrides first, then truths, each oldest first."""

@@ -49,10 +49,22 @@ class Graph:
         DataError
             A feature column is absent, or the graph does not take the rows.
         """
-        inputs = graph_inputs(feature_table(frame, self.numbers, self.categories), self.numbers, self.categories)
+        return self.ask(
+            graph_inputs(feature_table(frame, self.numbers, self.categories), self.numbers, self.categories)
+        )
+
+    def ask(self, inputs: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The same, of rows that are what the graph takes already.
+
+        Raises
+        ------
+        DataError
+            The graph does not take them.
+        """
         try:
             if VALUE in {output.name for output in self.session.get_outputs()}:
-                return np.full(len(frame), "", dtype=object), self.session.run([VALUE], inputs)[0]
+                told: NDArray[np.float32] = self.session.run([VALUE], inputs)[0]
+                return np.full(len(told), "", dtype=object), told
             labels, probabilities = self.session.run(OUTPUTS, inputs)
         except Exception as error:  # the runtime's own errors share no base class but this
             raise DataError("the graph does not take these rows", where="model.onnx", got=_first_line(error)) from error

@@ -79,6 +79,22 @@ def brier_rows(labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any]
     return squares
 
 
+def error_rate_rows(
+    labels: Sequence[str] | NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
+) -> Floats:
+    """1 where the most probable class is not what happened, else 0; of equally probable classes the first is meant.
+
+    Parameters, shapes and errors are those of :func:`log_loss_rows`.
+
+    Examples
+    --------
+    >>> error_rate_rows(["Rain", "Rain"], np.array([[0.75, 0.25], [0.4, 0.6]]), ["No Rain", "Rain"])
+    array([1., 0.])
+    """
+    wrong: Floats = (_truth(labels, probabilities, classes) != probabilities.argmax(axis=1)).astype(np.float64)
+    return wrong
+
+
 def squared_error_rows(labels: Any, answers: NDArray[Any], names: Sequence[str] = ("value",)) -> Floats:
     """Squared distance of the answer from the truth, ``[0, inf)``, in the target's unit squared.
 
@@ -113,6 +129,7 @@ def absolute_error_rows(labels: Any, answers: NDArray[Any], names: Sequence[str]
 LOSSES: dict[str, Loss] = {
     "log_loss": log_loss_rows,
     "brier": brier_rows,
+    "error_rate": error_rate_rows,
     "squared_error": squared_error_rows,
     "absolute_error": absolute_error_rows,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
+import sys
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from ml.use_case import UseCase
 #: Rows at either end of a feature that do not count as what training has seen, and most categories that are listed.
 REFERENCE_TAIL, MOST_VALUES = 0.001, 1_000
 
-_LIBRARIES = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
+#: Whatever the model; the library of the estimator comes to them.
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx")
 
 
 def package(
@@ -96,11 +98,28 @@ def write_package(
         golden_rows=choose_golden_rows(graph, pd.concat([trained, holdout], ignore_index=True), use_case),
         tolerance=tolerance,
         **_reference(trained, use_case),
-        libraries={library: version(library) for library in _LIBRARIES},
+        libraries={library: version(library) for library in (*_LIBRARIES, *libraries_of(pipeline))},
     )
     write_atomically(folder / MODEL, content)
     packaged.write(folder / PACKAGE)
     return packaged, parity
+
+
+def libraries_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """Distributions that a pipeline's estimator is from, such as LightGBM's; what converts it is one of them.
+
+    Of an import path that is in no distribution, such as a module beside the use case file, there is none.
+    """
+    found = {
+        type(pipeline[-1]),
+        *(type(inner.estimator) for inner in getattr(pipeline[-1], "calibrated_classifiers_", ())),
+    }
+    modules = {base.__module__.partition(".")[0] for kind in found for base in kind.__mro__} & sys.modules.keys()
+    foreign = modules - {"builtins", "ml", "sklearn", "abc", "typing"}
+    if foreign & {"lightgbm", "xgboost"}:
+        foreign |= {"onnxmltools"}
+    known = packages_distributions() if foreign else {}
+    return tuple(sorted({name for module in foreign for name in known.get(module, ())}))
 
 
 def _reference(trained: pd.DataFrame, use_case: UseCase) -> dict[str, Any]:

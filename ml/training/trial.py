@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.records.decision import CandidateResult, TrainingSet
+from ml.records.measure import Estimate
 from ml.training.block_interval import mean_over_blocks
 from ml.training.capped import RESULT, read_handed
 from ml.training.fit import answer_of, check_frame, fit_pipeline
@@ -87,6 +88,18 @@ def try_candidate(use_case: UseCase, name: str, fit: pd.DataFrame, validation: p
         parameters={key: tuned.parameters[key] for key in space if key in tuned.parameters} if tuned else None,
         calibrated=calibrated,
     )
+
+
+def measure_settled(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> Estimate:
+    """Loss of a candidate as its trial has settled it (:func:`ml.training.tune.settled`): the trial's own, again.
+
+    Raises
+    ------
+    UseCaseError
+        There is no such candidate, or it cannot be fitted.
+    """
+    losses, _ = _losses(use_case, name, fit, validation)
+    return mean_over_blocks(losses, validation["event_time"], block=use_case.gate.block)
 
 
 def _losses(use_case: UseCase, name: str, fit: pd.DataFrame, validation: pd.DataFrame) -> tuple[Floats, str]:

@@ -227,6 +227,7 @@ name: {name}
 description: ""            # what is predicted, in one sentence
 owner: ""                  # who is told about drift
 goal: ""                   # the business metric and its target
+card: {{intended_use: "", not_for: "", ethics: ""}}    # model cards: what for, what not for, whom a mistake harms
 task: {task}
 time_column: {_quote(columns.time)}      # when the row happened; without a zone it is UTC
 entity_columns: {json.dumps(list(columns.entities), ensure_ascii=False)}     # what tells rows of one time apart

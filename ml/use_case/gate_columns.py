@@ -21,6 +21,8 @@ def check_gate(use_case: UseCase) -> tuple[str, ...]:
 def _test(use_case: UseCase) -> Iterator[str]:
     if use_case.regression and use_case.gate.churn is not None:
         yield "gate.churn is for classes, not for task regression"
+    if use_case.gate.roc_auc is not None and len(use_case.target.class_names) != 2:
+        yield f"gate.roc_auc is for two classes, got {len(use_case.target.class_names) or 'none'}"
 
 
 def _slices(use_case: UseCase) -> Iterator[str]:

@@ -93,8 +93,12 @@ class Behaviour(_Options):
 class Gate(_Options):
     """What a challenger must show."""
 
-    metric: Literal["log_loss", "brier", "squared_error", "absolute_error"] = Field(
+    metric: Literal["log_loss", "brier", "error_rate", "squared_error", "absolute_error"] = Field(
         default="log_loss", description="the latter two for a regression, whose default is squared_error"
+    )
+    rows: Literal["in_time", "independent"] = Field(
+        default="in_time",
+        description="neighbours in time may resemble each other, or each row is a draw of its own",
     )
     test: Literal["superiority", "non_inferiority"] = Field(
         default="superiority", description="better by more than margin, or not worse by more than margin"
@@ -112,6 +116,9 @@ class Gate(_Options):
     slices: Slices = Slices()
     fairness: Fairness = Fairness()
     calibration: Calibration = Calibration()
+    roc_auc: float | None = Field(
+        default=None, ge=0, le=1, description="area under the ROC curve lower by at most, two classes; null: any"
+    )
     old_regime: OldRegime = OldRegime()
     golden: tuple[GoldenRow, ...] = ()
     behaviour: tuple[Behaviour, ...] = ()
@@ -121,6 +128,11 @@ class Gate(_Options):
     parity_flips: int = Field(default=0, ge=0, description="decisions in which ONNX may differ from scikit-learn")
     latency_ms: float | None = Field(default=50.0, gt=0, description="median for one row, one thread; null: any")
     size_mb: float | None = Field(default=200.0, gt=0, description="of the graph, MB; null: any")
+
+    @property
+    def independent(self) -> bool:
+        """Whether each row is a draw of its own."""
+        return self.rows == "independent"
 
     @model_validator(mode="after")
     def _a_margin_is_needed_to_be_not_worse_by_it(self) -> Self:

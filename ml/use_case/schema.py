@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ml.use_case.approval_options import Envelope
+from ml.use_case.card_options import CardWords
 from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
@@ -323,6 +324,7 @@ class UseCase(_Section):
     retraining: Retraining = Retraining()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    card: CardWords = CardWords()
 
     @model_validator(mode="before")
     @classmethod
@@ -378,7 +380,7 @@ class UseCase(_Section):
             raise ValueError(f"task multiclass_classification needs 2 target.classes or more, got {classes or 'none'}")
         if self.regression and classes:
             raise ValueError(f"task regression has no target.classes, got {classes}")
-        allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier")
+        allowed = ("squared_error", "absolute_error") if self.regression else ("log_loss", "brier", "error_rate")
         if self.gate.metric not in allowed:
             raise ValueError(f"gate.metric of task {self.task} is {' or '.join(allowed)}, got {self.gate.metric}")
         if not self.regression and (self.target.range is not None or self.target.unit):

@@ -8,7 +8,16 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
 
 from ml.use_case import UseCase
-from plugins.perennial.telemetry import note_failure
+from plugins.perennial.telemetry import begin_cost, note_cost, note_failure
+
+#: What a task tells, however it ends: that it failed, and what it has cost.
+_CALLBACKS = {
+    "on_execute_callback": begin_cost,
+    "on_success_callback": note_cost,
+    "on_skipped_callback": note_cost,
+    "on_retry_callback": note_cost,
+    "on_failure_callback": [note_failure, note_cost],
+}
 
 #: A service that is away may come back; anything else would fail again.
 RETRY_WHAT_MAY_PASS = ExceptionRetryPolicy(
@@ -120,7 +129,7 @@ def installation_options(file: str, *, schedule: Any, text: str, params: dict[st
         "max_active_runs": 1,
         "params": params,
         "tags": ["perennial", file],
-        "default_args": {"owner": "perennial", "retries": 0, "on_failure_callback": note_failure},
+        "default_args": {"owner": "perennial", "retries": 0, **_CALLBACKS},
     }
 
 
@@ -169,6 +178,6 @@ def dag_options(use_case: UseCase, file: str, *, schedule: Any, text: str, param
             "retries": 2,
             "retry_delay": timedelta(seconds=5),
             "retry_policy": RETRY_WHAT_MAY_PASS,
-            "on_failure_callback": note_failure,
+            **_CALLBACKS,
         },
     }

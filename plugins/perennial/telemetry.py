@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING, Any
 
 from ml.settings import settings
@@ -40,13 +41,45 @@ def note_event(
     Telemetry(settings().control_url).add_events([event])
 
 
-def note_gauge(name: str, value: float, *, source: str, use_case: str | None) -> None:
+def note_gauge(name: str, value: float, *, source: str, use_case: str | None, label: str = "") -> None:
     """Tell what was measured."""
     from ml.records.rollup import Rollup
     from ml.store.telemetry import Telemetry
 
-    rollup = Rollup(time=wall_clock(), seconds=0.0, source=source, use_case=use_case, name=name, n=1, total=value)
-    Telemetry(settings().control_url).add_rollups([rollup.model_copy(update={"high": value})])
+    measured = {"n": 1, "total": value, "high": value}
+    rollup = Rollup(
+        time=wall_clock(), seconds=0.0, source=source, use_case=use_case, name=name, label=label, **measured
+    )
+    Telemetry(settings().control_url).add_rollups([rollup])
+
+
+#: Processor seconds of this process when its task began, by the task's try.
+_BEGUN: dict[str, float] = {}
+
+
+def begin_cost(context: Any) -> None:
+    """Remember what this process has used before its task: one process may run several."""
+    _BEGUN[str(context["ti"].id)] = _processor_seconds()
+
+
+def note_cost(context: Any) -> None:
+    """Tell a task's processor time, that of its children included; what keeps it from being told is in its log."""
+    from ml.pipeline.gather import TASK_COST
+
+    instance = context["ti"]
+    use_case, _, file = instance.dag_id.rpartition(".")
+    used = _processor_seconds() - _BEGUN.pop(str(instance.id), 0.0)
+    try:
+        named = None if use_case == "perennial" else use_case
+        note_gauge(TASK_COST, used, source=file, use_case=named, label=instance.task_id)
+    except Exception as fault:  # a number is missing; the task has done what it was for
+        print(f"the processor time could not be told: {fault}")
+
+
+def _processor_seconds() -> float:
+    """User and system time of this process and of its children that have ended, killed ones too."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def note_failure(context: Any) -> None:

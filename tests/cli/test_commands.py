@@ -32,9 +32,10 @@ def test_status_of_a_stack_that_is_down(perennial):
         "airflow-api-server",
         "airflow-scheduler",
         "airflow-dag-processor",
+        "alias-watch",
     ]
     assert {(service["ready"], service["pid"], service["state"]) for service in found} == {(False, None, "stopped")}
-    assert answer.out.count("stopped") == 5
+    assert answer.out.count("stopped") == 6
 
 
 def test_stopping_what_does_not_run_is_harmless(perennial, home):

@@ -62,7 +62,7 @@ EDGES = {
 
 
 def test_every_dag_file_parses(dagbag):
-    """No import errors, five DAGs per use case, and two of the installation."""
+    """No import errors, five DAGs per use case, and those of the installation."""
     assert dagbag.import_errors == {}
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
@@ -71,6 +71,7 @@ def test_every_dag_file_parses(dagbag):
     assert set(dagbag.dags) == {
         "perennial.alerting",
         "perennial.health",
+        "perennial.pipeline_health",
         *(f"{name}.{file}" for name in names for file in EDGES),
     }
     assert {f"{name}.{file}" for name in names for file in DAG_FILES} | set(INSTALLATION_DAGS) == set(dagbag.dags)
@@ -91,6 +92,16 @@ def test_the_health_dag_is_one_task(dagbag):
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("walk_resources", 0, True)]
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "*/2 * * * *")
+
+
+def test_the_pipeline_is_measured_each_morning(dagbag):
+    """First the logs, so that their findings are in the measurement; nothing is caught up with."""
+    dag = dagbag.dags["perennial.pipeline_health"]
+
+    edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {"audit_logs": {"measure"}, "measure": set()}
+    assert all(task.doc_md for task in dag.tasks)
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "30 5 * * *")
 
 
 @pytest.mark.parametrize("file", EDGES)

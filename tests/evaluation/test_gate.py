@@ -6,6 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ml.errors import DataError
 from ml.evaluation.gate import decide_gate
@@ -409,3 +410,22 @@ def test_churn_beyond_its_bound_is_rejected(use_case, evidence):
     assert failed(decide_gate(evidence, below)) == ["churn"]
     assert decide_gate(evidence, above).decision == "promote"
     assert next(r.value for r in decide_gate(evidence, above).rules if r.name == "churn") == differ
+
+
+def test_rows_of_their_own_are_judged_by_mcnemars_test(use_case, evidence):
+    """The file says that rows are independent and errors count: the p-value is SciPy's exact binomial test."""
+    counting = changed(use_case, "gate", rows="independent", metric="error_rate")
+    right = {
+        name: told.argmax(axis=1) == (evidence.labels == "late")
+        for name, told in (("own", evidence.challenger_answers), ("champion", evidence.champion_answers))
+    }
+    gained, lost = (int((right[a] & ~right[b]).sum()) for a, b in (("own", "champion"), ("champion", "own")))
+    seen = replace(
+        evidence, challenger_loss=(~right["own"]).astype(float), champion_loss=(~right["champion"]).astype(float)
+    )
+
+    beats = next(rule for rule in decide_gate(seen, counting).rules if rule.name == "beats_champion")
+
+    assert gained + lost > 20
+    assert beats.p == pytest.approx(stats.binomtest(gained, gained + lost, alternative="greater").pvalue)
+    assert beats.value == pytest.approx((gained - lost) / 168)

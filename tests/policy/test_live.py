@@ -135,12 +135,13 @@ def test_columns_that_are_not_there_are_named(use_case):
 
 
 def test_what_answers_expect_of_themselves_by_hand(use_case):
-    """The entropy of 0.8 and of 0.5; for Brier 1 - 0.64 - 0.04 and 0.5. No label is looked at."""
+    """The entropy of 0.8 and of 0.5; for Brier 1 - 0.64 - 0.04 and 0.5; errors 0.2 and 0.5. No label is looked at."""
     rows = served([0.8, 0.5], ["late", "late"]).drop(columns="label")
     entropy = -0.8 * math.log(0.8) - 0.2 * math.log(0.2)
 
     assert estimated_loss(rows, use_case).value == pytest.approx((entropy + math.log(2)) / 2, rel=1e-12)
     assert estimated_loss(rows, with_metric(use_case, "brier")).value == pytest.approx((0.32 + 0.5) / 2, rel=1e-12)
+    assert estimated_loss(rows, with_metric(use_case, "error_rate")).value == pytest.approx((0.2 + 0.5) / 2, rel=1e-12)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

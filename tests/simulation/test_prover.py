@@ -49,6 +49,7 @@ BY = {
     "broken slice": "slice ",
     "unfair to a group": "equalized_odds prover_group",
     "uncalibrated": "calibration_error",
+    "knows no order": "roc_auc",
     "stale preprocessing": "parity",
     "graph of another model": "parity",
     "too slow": "latency",

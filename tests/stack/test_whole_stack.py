@@ -136,6 +136,19 @@ def test_the_winner_serves_and_has_the_alias(stack, story):
     assert "beats" in champion.description
 
 
+def test_every_version_of_the_story_is_made_again_byte_by_byte(stack, story):
+    """From the ledger and the lake alone: data, graph, package file and losses of each."""
+    answer = stack.answer("reproduce", NAME, "--all", timeout=300)
+
+    deployed = {week["deployed"] for week in story["weeks"] if week["deployed"]}
+    assert deployed <= {one["version"] for one in answer["versions"]}
+    assert len(answer["versions"]) >= 2
+    for one in answer["versions"]:
+        assert [compared["what"] for compared in one["compared"] if not compared["same"]] == []
+        assert one["circumstances"] == []
+    assert answer["equal"]
+
+
 def test_the_command_line_triggers_as_the_ui_does(stack, story):
     """A monitor run of a window that was judged already gives the verdict that is on record."""
     last = story["weeks"][-1]
@@ -174,35 +187,49 @@ def test_a_person_goes_back_in_seconds_and_forward_again(stack, story):
     assert stack.answer("ledger", "verify")["findings"] == []
 
 
-def test_an_alias_moved_in_mlflow_is_found_and_not_served(stack, story):
-    """By anybody: named by the verification, taken back by the release, and told in the mailbox."""
+def test_an_alias_moved_in_mlflow_is_noticed_and_not_served(stack, story):
+    """By anybody, without a trigger: taken back by a release that nobody asked for, and told in the mailbox."""
     from mlflow import MlflowClient
 
     before = served(stack)["model_version"]
     client = MlflowClient(f"http://127.0.0.1:{stack.ports['mlflow_port']}")
     assert stack.answer("ledger", "verify")["findings"] == []
     client.set_registered_model_alias(NAME, "champion", "1")
-    time.sleep(21)  # the promotion of the test before is no longer under way
 
-    found = stack.perennial("ledger", "verify", "--json")
-    release(stack)
+    await_it(lambda: int(client.get_model_version_by_alias(NAME, "champion").version) == before)
 
-    assert (found.returncode, "points to version 1" in found.stdout) == (1, True)
-    assert served(stack)["model_version"] == before == int(client.get_model_version_by_alias(NAME, "champion").version)
-    until = time.monotonic() + 90  # the alerting DAG looks twice a minute
-    while not any("approved_by" in text for text in read_letters(stack.var / "mailbox", "release-taken-back-")):
-        assert time.monotonic() < until
-        time.sleep(0.5)
+    assert served(stack)["model_version"] == before
+    await_it(lambda: any("approved_by" in text for text in read_letters(stack.var / "mailbox", "release-taken-back-")))
     assert stack.answer("ledger", "verify")["findings"] == []
 
 
-def release(stack) -> None:
-    """Trigger the release DAG as its button does, and wait for it."""
-    script = (
-        "from ml.settings import settings; from ml.stack.local import open_airflow\n"
-        f"api = open_airflow(settings()); dag = '{NAME}.release'; api.wait(dag, api.trigger(dag, {{}}), timeout=120)"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], env=stack.environment, check=True)
+def test_an_alias_moved_in_mlflow_by_a_reviewer_is_served(stack, story):
+    """With both tags, by a person of the use case file: released by itself, and recorded as theirs."""
+    from mlflow import MlflowClient
+
+    newest = served(stack)["model_version"]
+    path = Path(stack.environment["PERENNIAL_USE_CASES"]) / f"{NAME}.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\nretraining:\n", "\nretraining:\n  reviewers: [ana]\n"), encoding="utf-8")
+    client = MlflowClient(f"http://127.0.0.1:{stack.ports['mlflow_port']}")
+    for version in ("1", str(newest)):
+        client.set_model_version_tag(NAME, version, "approved_by", "ana")
+        client.set_model_version_tag(NAME, version, "approval_reason", "to see in MLflow")
+        client.set_registered_model_alias(NAME, "champion", version)
+
+        await_it(lambda version=version: served(stack)["model_version"] == int(version))
+
+        then = stack.answer("ledger", "champion-at", "now", "--use-case", NAME)["champions"][0]
+        assert (then["version"], then["actor"], then["reason"]) == (int(version), "ana", "to see in MLflow")
+    path.write_text(text, encoding="utf-8")
+
+
+def await_it(holds, *, seconds: float = 90) -> None:
+    """Return when something holds; the alerting DAG looks twice a minute."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.5)
 
 
 def test_starting_twice_is_harmless(stack, story):

@@ -74,3 +74,21 @@ def test_labels_of_a_lake_from_before_overrides_are_truths(lake, replica, outbox
     lake.ingest(outboxes)
     assert told(lake) == {"a": "late"}
     assert lake.overridden(DAY, as_of=LATER)["override"].tolist() == ["on time"]
+
+
+def test_the_delay_of_a_label_is_from_its_event_to_the_first_truth(lake, replica, outboxes):
+    """In seconds, of labels that came in a window of our own time; an override is no truth, an unknown id no answer."""
+    for name in ("a", "b", "c"):
+        replica.answer(name, 1)
+    replica.label("a", "late", 3)
+    replica.label("a", "on time", 9)  # corrected later
+    replica.label("b", "late", 2)
+    replica.label("c", "late", 4, by="ana")
+    replica.label("nobody", "late", 4)
+    lake.ingest(outboxes)
+    received = pd.Timestamp("2026-01-01", tz="UTC")
+    window = Window(start=received, end=received + timedelta(hours=1))
+    before = Window(start=received - timedelta(hours=1), end=received)
+
+    assert sorted(lake.label_delays(window)) == [3600, 7200]
+    assert lake.label_delays(before).size == 0

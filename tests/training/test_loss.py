@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
 from ml.errors import DataError
-from ml.training.loss import brier_rows, log_loss_rows
+from ml.training.loss import brier_rows, error_rate_rows, log_loss_rows
 
 CLASSES = ("No Rain", "Rain")
 THREE = ("a", "b", "c")
@@ -45,6 +45,13 @@ def test_a_certain_mistake_costs_34_and_a_certain_hit_nothing():
     assert brier_rows(["Rain", "Rain"], p, CLASSES).tolist() == [2.0, 0.0]
 
 
+def test_an_error_is_a_decision_for_another_class():
+    """By hand: right, wrong, and a tie, which goes to the first class as it does where rows are answered."""
+    p = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+
+    assert error_rate_rows(["Rain", "Rain", "Rain"], p, CLASSES).tolist() == [0.0, 1.0, 1.0]
+
+
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 @example(0.01, 0.010000000000000002)
 def test_more_probability_on_what_happened_never_costs_more(first, second):
@@ -67,6 +74,6 @@ def test_more_probability_on_what_happened_never_costs_more(first, second):
 )
 def test_what_is_no_forecast_is_refused(labels, p, message):
     """Unknown classes, NaN and wrong shapes do not become numbers."""
-    for loss in (log_loss_rows, brier_rows):
+    for loss in (log_loss_rows, brier_rows, error_rate_rows):
         with pytest.raises(DataError, match=message):
             loss(labels, np.array(p), CLASSES)

@@ -9,10 +9,11 @@ from ml.errors import DataError
 from ml.records.measure import Verdict
 from ml.records.release import Package
 from ml.registry.manifest import verify_artifact
+from ml.training.candidates import build_candidate
 from ml.training.fit import fit_pipeline
 from ml.training.graph import load_graph
 from ml.training.inputs import feature_table
-from ml.training.package import package
+from ml.training.package import libraries_of, package
 from ml.training.parts import rows_of
 
 
@@ -96,3 +97,18 @@ def test_other_rows_than_the_training_sets_write_nothing(packed, tmp_path):
         package("random_forest", frame.iloc[1:], described, use_case, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        ("hist_gradient_boosting", ()),
+        ("lightgbm", ("lightgbm", "onnxmltools")),
+        ("xgboost", ("onnxmltools", "xgboost-cpu")),
+    ],
+)
+def test_the_library_of_the_estimator_is_named(make_use_case, estimator, expected):
+    """By its distribution, with what converts it; of scikit-learn's own there is nothing to add."""
+    use_case = make_use_case(training={"candidates": {"one": {"estimator": estimator}}})
+
+    assert libraries_of(build_candidate(use_case, "one")) == expected

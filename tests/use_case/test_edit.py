@@ -124,3 +124,23 @@ def test_setting_twice_is_setting_once():
     once, _ = set_keys(TEXT, "retraining", {"level": 0.1, "breaker": 2})
 
     assert set_keys(once, "retraining", {"level": 0.1, "breaker": 2})[0] == once
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"], ids=["line", "paragraph", "next-line"])
+def test_a_line_separator_within_a_text_stays(mark):
+    """Only what ends a line for an editor ends one here: what a person has pasted into a description is theirs."""
+    text = f'description: "first{mark}level: 1"\nretraining:\n  level: 0.05\n'
+
+    found, changed = set_keys(text, "retraining", {"level": 0.1, "breaker": 2})
+
+    assert found == f'description: "first{mark}level: 1"\nretraining:\n  breaker: 2\n  level: 0.1\n'
+    assert changed == ["level: 0.1", "breaker: 2"]
+
+
+def test_lines_keep_the_ends_that_they_have():
+    """A file that was written on Windows stays one, with the lines that are added."""
+    found, changed = set_keys("name: x\r\nretraining:\r\n  level: 0.05\r\n", "retraining", {"level": 0.1, "breaker": 2})
+
+    assert found == "name: x\r\nretraining:\r\n  breaker: 2\r\n  level: 0.1\r\n"
+    assert changed == ["level: 0.1", "breaker: 2"]
+    assert set_keys("name: x\r\n", "gate", {"level": 1})[0] == "name: x\r\n\r\ngate:\r\n  level: 1\r\n"

@@ -45,6 +45,15 @@ def test_a_gate_that_names_what_exists_is_read():
     assert [behaviour.expect for behaviour in gate.behaviour] == ["rises", "same"]
 
 
+def test_an_area_under_the_curve_is_that_of_two_classes():
+    """Of three there is none, and the file says so."""
+    three = {"column": "late", "classes": {"0": "on time", "1": "late", "2": "never"}, "positive": "late"}
+
+    assert ferry({"roc_auc": 0.01}).gate.roc_auc == 0.01
+    with pytest.raises(ValidationError, match=r"gate\.roc_auc is for two classes, got 3"):
+        ferry({"roc_auc": 0.01}, target=three, task="multiclass_classification")
+
+
 @pytest.mark.parametrize(
     ("gate", "told"),
     [
@@ -70,6 +79,8 @@ def test_a_gate_that_names_what_exists_is_read():
         ({"test": "non_inferiority"}, "needs a margin above 0"),
         ({"metric": "accuracy"}, "Input should be 'log_loss'"),
         ({"slices": {"by": {"wind": 1}}}, "greater than or equal to 2"),
+        ({"roc_auc": -0.1}, "greater than or equal to 0"),
+        ({"rows": "shuffled"}, "Input should be 'in_time' or 'independent'"),
         ({"churn": 1.5}, "less than or equal to 1"),
     ],
 )

@@ -35,7 +35,7 @@ def _judge_brier(evidence: Evidence, champion: Floats, use_case: UseCase, margin
         LOSSES["brier"](evidence.labels, answers, use_case.answers)
         for answers in (evidence.challenger_answers, champion)
     )
-    harm = compare_paired(own, theirs, evidence.event_time)
+    harm = compare_paired(own, theirs, evidence.event_time, independent=use_case.gate.independent)
     detail = f"Brier score {own.mean():.4f} against the champion's {theirs.mean():.4f}"
     return judge_harm("brier", harm, bound=margin, level=level, p=harm.p_above(margin), detail=detail)
 

@@ -72,7 +72,9 @@ def _judge_old_regime(past: OldRegime | None, use_case: UseCase, share: float) -
             detail="the champion's own rows are not at hand",
         )
     scale = float(past.majority_loss.mean())
-    harm = compare_paired(past.challenger_loss, past.champion_loss, past.event_time)
+    harm = compare_paired(
+        past.challenger_loss, past.champion_loss, past.event_time, independent=use_case.gate.independent
+    )
     return judge_harm(
         "old_regime",
         harm,

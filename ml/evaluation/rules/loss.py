@@ -34,7 +34,7 @@ def _judge_champion(evidence: Evidence, champion: Floats, use_case: UseCase) -> 
     gate = use_case.gate
     bound = gate.margin if gate.test == "superiority" else -gate.margin
     level = spend_level(gate.level, evidence.earlier) if gate.spend else gate.level
-    gain = compare_paired(champion, evidence.challenger_loss, evidence.event_time)
+    gain = compare_paired(champion, evidence.challenger_loss, evidence.event_time, independent=gate.independent)
     told, p = gain.interval(level), gain.p_above(bound)
     if p is None:
         verdict, proof = Verdict.UNDECIDABLE, "no interval"
@@ -59,7 +59,7 @@ def _judge_champion(evidence: Evidence, champion: Floats, use_case: UseCase) -> 
 
 def _judge_baseline(evidence: Evidence, use_case: UseCase, name: str, losses: Floats) -> RuleResult:
     gate = use_case.gate
-    gain = compare_paired(losses, evidence.challenger_loss, evidence.event_time)
+    gain = compare_paired(losses, evidence.challenger_loss, evidence.event_time, independent=gate.independent)
     told, p = gain.interval(gate.level), gain.p_above(0.0)
     champion = evidence.champion_loss
     keeps_worse = champion is not None and champion.sum() > losses.sum()

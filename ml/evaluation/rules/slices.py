@@ -28,7 +28,12 @@ def judge_slices(evidence: Evidence, use_case: UseCase) -> Iterator[RuleResult]:
         return
     large = {name: mask for name, mask in evidence.slices.items() if mask.sum() >= wanted.minimum_rows}
     found = {
-        name: compare_paired(evidence.challenger_loss[mask], champion[mask], evidence.event_time[mask])
+        name: compare_paired(
+            evidence.challenger_loss[mask],
+            champion[mask],
+            evidence.event_time[mask],
+            independent=use_case.gate.independent,
+        )
         for name, mask in large.items()
     }
     adjusted = adjust_holm({name: harm.p_above(wanted.margin) for name, harm in found.items()})

@@ -44,6 +44,13 @@ def uncalibrated(scene: Scene) -> Judged:
     return _warp(scene, warp, champion=replace(scene.champion, answer=champion))
 
 
+def knows_no_order(scene: Scene) -> Judged:
+    """Every row is told the same, and the file asks for the champion's order of two classes."""
+    size = len(scene.use_case.answers)
+    warp = Warp(np.zeros((size, size)), np.full(size, 1 / size))
+    return _warp(scene, warp, use_case=with_gate(scene.use_case, roc_auc=0.0))
+
+
 def broken_slice(scene: Scene) -> Judged:
     """Good everywhere but in the highest tenth of a number, where it knows nothing: all classes are as likely."""
     name, edge = _surest_tenth(scene)

@@ -1,0 +1,12 @@
+"""``perennial report data | …``: reports for people and auditors; one file per report."""
+
+from __future__ import annotations
+
+import typer
+
+from ml.cli.report import card, data, folder
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("data")(data.data)
+app.command("card")(card.card)
+app.command("folder")(folder.folder)
