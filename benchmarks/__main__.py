@@ -28,6 +28,7 @@ from benchmarks.releases import draw_releases, measure_releases
 from benchmarks.scoring import compare_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.table import draw, draw_detection
+from benchmarks.telemetry import draw_telemetry, measure_telemetry
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
@@ -60,6 +61,7 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "telemetry": Part(measure_telemetry, draw_telemetry),
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),

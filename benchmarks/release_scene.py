@@ -60,6 +60,8 @@ class Scene:
     ----------
     use_case
         The toy's, with its own section ``serving``.
+    module
+        What its replicas run.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class Scene:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     tried: CanaryVerdict | None = None
     sleep: Callable[[float], None] = time.sleep
+    module: str = "ml.serving"
 
     @property
     def control(self) -> ControlStore:
@@ -116,7 +119,7 @@ class Scene:
 
     def start(self, number: int = 0) -> subprocess.Popen[bytes]:
         """Start a replica and return it once it answers."""
-        command = [sys.executable, "-m", "ml.serving", "--outbox-id", f"replica-{number}"]
+        command = [sys.executable, "-m", self.module, "--outbox-id", f"replica-{number}"]
         with (self.settings.var / f"replica-{number}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, env=self.settings.child_environment(), cwd=PROJECT, stdout=log, stderr=log
@@ -133,11 +136,13 @@ class Scene:
 
 
 @contextmanager
-def open_scene(folder: Path, *, replicas: int = 1, **serving: object) -> Iterator[Scene]:
+def open_scene(folder: Path, *, replicas: int = 1, module: str = "ml.serving", **serving: object) -> Iterator[Scene]:
     """An installation with its replicas, which are ended afterwards.
 
     Parameters
     ----------
+    module
+        What its replicas run.
     serving
         The use case's section of that name.
     """
@@ -148,7 +153,7 @@ def open_scene(folder: Path, *, replicas: int = 1, **serving: object) -> Iterato
         home=folder, var=folder / "var", scoring_port=_free_port(), scoring_replicas=replicas, scoring_quorum=replicas
     )
     settings.var.mkdir()
-    scene = Scene(settings, UseCase.model_validate(content))
+    scene = Scene(settings, UseCase.model_validate(content), module=module)
     try:
         for number in range(replicas):
             scene.start(number)
