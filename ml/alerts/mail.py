@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from email.headerregistry import Address
@@ -48,8 +49,17 @@ def compose_message(notice: Notice, *, sender: str = SENDER, to: Sequence[str] =
         message["X-Perennial-Use-Case"] = one_line(notice.use_case)
     text = f"{notice.text}\n\n{notice.link}\n" if notice.link else notice.text
     message.set_content(encodable(text))
-    message.add_alternative(encodable(draw_page(notice)), subtype="html")
+    message.add_alternative(encodable(notice.page or draw_page(notice)), subtype="html")
+    _show_pictures(message, notice)
     return message
+
+
+def _show_pictures(message: EmailMessage, notice: Notice) -> None:
+    """Put a notice's pictures beside its page: mail programs show what a message brings along, and fetch nothing."""
+    for part in [part for part in message.iter_parts() if part.get_content_type() == "text/html"]:
+        for picture in notice.pictures:
+            image, name = base64.b64decode(picture.png), picture.name
+            part.add_related(image, "image", "png", cid=f"<{name}>", filename=f"{name}.png", disposition="inline")
 
 
 def draw_page(notice: Notice) -> str:

@@ -208,12 +208,15 @@ class RuleFile(Strict):
         Address that notices lead to; empty for none.
     tick
         How often the alerting DAG looks: a rule is not looked at more often.
+    digest
+        Channels and groups that the weekly digest goes to, each of them; nobody gets it where none is named.
     """
 
     channels: dict[Name, AnyChannel] = Field(min_length=1)
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
     link: str = ""
     tick: Duration = timedelta(seconds=30)
+    digest: tuple[Name, ...] = ()
     rules: tuple[Rule, ...]
 
     @field_validator("link")
@@ -242,6 +245,11 @@ class RuleFile(Strict):
             Problem(f"groups.{name}", "is the name of a channel, too") for name in self.groups.keys() & self.channels
         ]
         known, seen = {*self.channels, *self.groups}, set[str]()
+        found += [
+            Problem(f"digest.{place}", f"is no channel or group: {name!r}; allowed: {', '.join(sorted(known))}")
+            for place, name in enumerate(self.digest)
+            if name not in known
+        ]
         for place, rule in enumerate(self.rules):
             if rule.name in seen:
                 found.append(Problem(f"rules.{place}.name", f"comes twice: {rule.name!r}"))

@@ -45,9 +45,9 @@ def send_webhook(notice: Notice, *, url: str, secret: str, allow_private: bool, 
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     address = choose_address(host, port, allow_private=allow_private)
-    body = json.dumps(notice.model_dump(mode="json", exclude={"format", "actions"}), ensure_ascii=False).encode(
-        "utf-8", "replace"
-    )
+    body = json.dumps(
+        notice.model_dump(mode="json", exclude={"format", "actions", "page", "pictures"}), ensure_ascii=False
+    ).encode("utf-8", "replace")
     moment = str(int(now.timestamp()))
     headers = {
         "Content-Type": "application/json",

@@ -85,8 +85,26 @@ class Transition(Record):
     actor: str = ""
 
 
+class Picture(Record):
+    """A picture of a message.
+
+    Attributes
+    ----------
+    name
+        A word; the page refers to it as ``cid:{name}``.
+    alt
+        What it shows, for who cannot see it.
+    png
+        The image, Base64.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    alt: str
+    png: str
+
+
 class Notice(Record):
-    """A message to people about an alert.
+    """A message to people, about an alert or the week.
 
     Attributes
     ----------
@@ -95,7 +113,7 @@ class Notice(Record):
     use_case
         Whose; None when it concerns the installation.
     kind
-        ``fired``, ``escalated``, ``resolved``, or ``test``.
+        ``fired``, ``escalated``, ``resolved``, ``test`` or ``digest``.
     subject
         One line.
     text
@@ -104,20 +122,24 @@ class Notice(Record):
         Address that leads to more; empty for none.
     actions
         Channels and groups that it goes to.
+    page, pictures
+        HTML of its own for channels that show it, and the pictures that it refers to; without, it is made of the text.
     """
 
-    format: int = 2
+    format: int = 3
     key: str
     rule: str = ""
     group: tuple[str, ...] = ()
     use_case: str | None
-    kind: Literal["fired", "escalated", "resolved", "test"] = "fired"
+    kind: Literal["fired", "escalated", "resolved", "test", "digest"] = "fired"
     time: UtcTime
     severity: Severity
     subject: str
     text: str
     link: str = ""
     actions: tuple[str, ...] = Field(default=())
+    page: str = ""
+    pictures: tuple[Picture, ...] = ()
 
 
 class Delivery(Record):

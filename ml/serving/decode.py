@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -59,8 +59,7 @@ class Layout:
     place: Mapping[str, int]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False):
     """Rows of one request.
 
     Attributes
@@ -89,9 +88,9 @@ class Batch:
     numbers: NDArray[np.float64]
     categories: NDArray[np.object_]
     all_or_nothing: bool
-    refusals: dict[int, tuple[RowRefusal, ...]] = field(default_factory=dict)
-    raw: dict[int, str] = field(default_factory=dict)
-    notes: dict[int, tuple[Note, ...]] = field(default_factory=dict)
+    refusals: dict[int, tuple[RowRefusal, ...]] = msgspec.field(default_factory=dict)
+    raw: dict[int, str] = msgspec.field(default_factory=dict)
+    notes: dict[int, tuple[Note, ...]] = msgspec.field(default_factory=dict)
 
     def graph_inputs(self) -> dict[str, NDArray[Any]]:
         """The good rows as the graph takes them; an input without columns is absent."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -29,8 +28,7 @@ _unprepared, _uninferred = Repeats(log, "preprocessing failed"), Repeats(log, "i
 Answer = tuple[str | None, float | None, list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What each row of a batch got, by row number.
 
     Attributes
@@ -54,8 +52,7 @@ _SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch 
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A batch of which at least one row was answered.
 
     Attributes
@@ -83,8 +80,7 @@ class Outcome:
 Render = Callable[[Outcome], Reply]
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True):
     """A scored batch.
 
     Attributes

@@ -82,7 +82,7 @@ def gather_facts(settings: Settings, window: Window, runs: ReadRuns) -> Pipeline
         label_delays=read_label_delays(lakes, window),
         useful=useful,
         noise=noise,
-        signatures=signatures.signatures(since=window.start) if signatures.looked() else None,
+        signatures=signatures.signatures(since=window.start, until=until) if signatures.looked() else None,
     )
 
 

@@ -120,11 +120,13 @@ class LogSignatures:
             return False
         return True
 
-    def signatures(self, *, since: datetime | None = None) -> tuple[ErrorSignature, ...]:
-        """Every signature, or those first seen since a moment; the oldest first."""
+    def signatures(self, *, since: datetime | None = None, until: datetime | None = None) -> tuple[ErrorSignature, ...]:
+        """Signatures, the oldest first; those first seen between two moments, both included, where they are given."""
         query = select(_SIGNATURES).order_by(_SIGNATURES.c.first_seen, _SIGNATURES.c.template)
         if since is not None:
             query = query.where(_SIGNATURES.c.first_seen >= since)
+        if until is not None:
+            query = query.where(_SIGNATURES.c.first_seen <= until)
         with self._transaction() as connection:
             return tuple(_signature(row) for row in connection.execute(query))
 

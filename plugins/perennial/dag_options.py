@@ -146,6 +146,22 @@ def review_params() -> dict[str, Param]:
     return {"as_of": AS_OF}
 
 
+def governance_params() -> dict[str, Param]:
+    """Form of the governance DAG: which reports, as of when."""
+    return {
+        "use_case": Param(
+            None, type=["null", "string"], title="Use case", description="Reports of this one alone. Empty: of all."
+        ),
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="As of",
+            description="Nothing that became known later is used, UTC. Empty: the newest check or retraining.",
+        ),
+    }
+
+
 def release_params() -> dict[str, Param]:
     """Form of the release DAG: a version to go to by hand."""
     return {

@@ -1,4 +1,4 @@
-"""Bodies of the DAG that measures the pipeline itself: its logs, and its health."""
+"""Bodies of the DAGs that measure the pipeline itself, and tell of it each week."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 from ml.settings import settings
 from plugins.perennial.telemetry import note_gauge
-from plugins.perennial.workbench import wall_clock
 
 
-def audit_logs() -> int:
+def audit_logs(**context: Any) -> int:
     """Count the errors of all logs since the last look by their signatures; returns how many lines they are."""
     from ml.stack.pipeline_health import audit_installation
 
-    done = audit_installation(settings(), now=wall_clock())
+    done = audit_installation(settings(), now=context["dag_run"].run_after)
     print(f"{done.files} logs have something new, {done.errors} error lines")
     for problem in done.unreadable:
         print(f"could not be read: {problem}")
@@ -32,3 +31,13 @@ def measure(**context: Any) -> list[str]:
         if one.value is not None:
             note_gauge("pipeline_measure", one.value, source="pipeline_health", use_case=None, label=one.name)
     return [one.name for one in found.missed]
+
+
+def tell(**context: Any) -> str:
+    """Hand the digest of the last whole week to the channels of all members, once; returns its first line."""
+    from ml.stack.weekly_digest import send_digest
+
+    notice = send_digest(settings(), now=context["dag_run"].run_after)
+    print(notice.text)
+    print(f"goes to: {', '.join(notice.actions) or 'nobody, digest in the alert rules is empty'}")
+    return notice.subject

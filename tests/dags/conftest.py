@@ -53,6 +53,10 @@ _asking = _quick.replace("mode: automatic", "mode: review\n  four_eyes: true").r
     ),
     encoding="utf-8",
 )
+# Whose reports are written.
+(USE_CASES / "harbour_reported.yaml").write_text(
+    _quick.replace("name: harbour_weather", "name: harbour_reported"), encoding="utf-8"
+)
 # Within its envelope it promotes by itself; nobody has signed it yet.
 (USE_CASES / "harbour_envelope.yaml").write_text(
     _quick.replace("name: harbour_weather", "name: harbour_envelope").replace(

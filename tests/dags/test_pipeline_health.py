@@ -53,3 +53,14 @@ def test_the_dag_measures_what_airflow_has_on_record(dagbag, airflow, monkeypatc
     assert dags["harbour_weather.prove_gate"].cpu_seconds > 0
     assert health.measure("success_rate").value < 1
     assert "ml.serving seeded by the test" in [one.example for one in health.signatures]
+
+
+def test_the_digest_goes_to_the_members_once(dagbag, airflow, letters, monkeypatch):
+    """Two runs of the DAG and the alerting DAG after each: one message in the mailbox."""
+    monkeypatch.setattr("ml.stack.pipeline_health.open_airflow", lambda _: airflow)
+
+    for _ in range(2):
+        assert dagbag.dags["perennial.weekly_digest"].test().state == "success"
+        (letter,) = letters("weekly-digest-")
+
+    assert "Pipeline health" in letter
