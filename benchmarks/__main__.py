@@ -25,6 +25,8 @@ from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
+from benchmarks.replay import draw_replay, measure_replay
+from benchmarks.reports import draw_reports, measure_reports
 from benchmarks.scoring import draw_scoring, measure_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.swaps import draw_swaps, measure_swaps
@@ -64,10 +66,12 @@ MEASURED = {
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
     "telemetry": Part(measure_telemetry, draw_telemetry),
+    "reports": Part(measure_reports, draw_reports),
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "replay": Part(measure_replay, draw_replay),
     "swaps": Part(measure_swaps, draw_swaps),
     "rollback": Part(measure_going_back, draw_going_back, lambda found: [dataclasses.asdict(one) for one in found]),
 }

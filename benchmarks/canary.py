@@ -85,21 +85,25 @@ def simulate(say: Callable[[str], None], *, lives: int = LIVES) -> Iterator[Live
         yield Lives(champion, candidate, len(ended), n, interval.low, interval.high, exposed)
 
 
-#: Faults that are seen in traffic only, and the row that shows them.
-TRAFFIC_FAULTS = {"fails on deep quays": ("nan_if_deep", (80.0, 5.0, 3.0)), "slow": ("slow", (10.0, 5.0, 3.0))}
+#: Faults that are seen in traffic only: fault and weight of the graph, and the row that shows it; "late" is the truth.
+TRAFFIC_FAULTS = {
+    "fails on deep quays": ("nan_if_deep", 0.02, (80.0, 5.0, 3.0)),
+    "slow": ("slow", 0.02, (10.0, 5.0, 3.0)),
+    "answers worse": ("", -0.02, (60.0, 30.0, 10.0)),
+}
 
 
 def try_real_ones(folder: Path, say: Callable[[str], None]) -> Iterator[Tried]:
     """A canary of each fault; verification is left out, since it would stop them before."""
-    for number, (name, (fault, row)) in enumerate(TRAFFIC_FAULTS.items()):
+    for number, (name, (fault, weight, row)) in enumerate(TRAFFIC_FAULTS.items()):
         say(f"canary on two replicas: {name}")
-        options = {"share": 0.2, "minimum_requests": 5000, "longest": "60s"}
+        options = {"share": 0.2, "minimum_requests": 5000, "minimum_labels": 5000, "longest": "60s"}
         with open_scene(folder / str(number), replicas=2, latency_ms=20.0, canary=options) as scene:
             scene.register(toy_graph(0.01), judged=0.01)
             scene.release()
-            scene.register(toy_graph(0.02, fault=fault), judged=0.02)
+            scene.register(toy_graph(weight, fault=fault), judged=weight)
             accepted = Verification(accepted=True, code=0, reason="left out")
-            with ask_often(scene, n=4, pause=0.01, row=row) as clients:
+            with ask_often(scene, n=4, pause=0.01, row=row, truth="late") as clients:
                 time.sleep(0.5)
                 with patch("ml.registry.release.verify", return_value=accepted):
                     outcome = scene.release()

@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ml.settings import PROJECT
 
@@ -82,7 +83,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
         self._transport = transport
-        self._ask()
+        self.ask()
 
     def data_received(self, data: bytes) -> None:
         """Count a whole answer and ask again."""
@@ -98,9 +99,9 @@ class Client(asyncio.Protocol):
             self.failures += 1
         self._received = b""
         if now < self.until:
-            self._ask()
+            self.ask()
         else:
-            self._transport.close()
+            self.leave()
 
     def judge(self, content: bytes) -> None:
         """Look at an answer; what is in it does not matter here."""
@@ -110,7 +111,12 @@ class Client(asyncio.Protocol):
         self.failures += error is not None
         self.ended.set_result(None)
 
-    def _ask(self) -> None:
+    def leave(self) -> None:
+        """Ask no more."""
+        self._transport.close()
+
+    def ask(self) -> None:
+        """Send the next request."""
         self._asked = time.perf_counter()
         self._transport.write(next(self._requests))  # type: ignore[attr-defined]
 
@@ -153,6 +159,41 @@ async def ask_all(port: int, path: str, bodies: Sequence[bytes], seconds: float,
         p50=times[len(times) // 2],
         p99=times[len(times) * 99 // 100],
     )
+
+
+async def ask_until_told(port: int, clients: Sequence[C]) -> list[float]:
+    """Seconds to each answer, ascending, of clients that ask until standard input ends."""
+    await connect(port, clients)
+    print("connected", flush=True)
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    loop.add_reader(sys.stdin, lambda: ended.done() or ended.set_result(None))
+    await ended
+    for client in clients:
+        client.until = 0.0
+    await asyncio.gather(*(client.ended for client in clients))
+    return sorted(taken for client in clients for taken in client.times)
+
+
+@contextmanager
+def asking(module: str, *arguments: object) -> Iterator[dict[str, Any]]:
+    """Clients in a process of their own while the block lasts; what they tell is in the mapping after it.
+
+    Parameters
+    ----------
+    module
+        Which calls :func:`ask_until_told` and prints JSON.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    told: dict[str, Any] = {}
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - a pipe
+            process.stdout.readline()  # they are connected
+            yield told
+        finally:
+            said, _ = process.communicate()  # its input ends, and so does it
+        told |= json.loads(said)
 
 
 def main(port: str, path: str, bodies: str, seconds: str, clients: str) -> None:

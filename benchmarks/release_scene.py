@@ -24,11 +24,13 @@ from benchmarks.toy_models import TOY, write_toy
 from ml.records.decision import CandidateResult, Choice, Parity, RetrainRequest, TrainingSet
 from ml.records.measure import Estimate, Verdict, Window
 from ml.records.release import CanaryVerdict, Package, ReleaseOutcome, StagedRelease
+from ml.records.shadow import ShadowVerdict
 from ml.registry.canary import Watched, needs_canary, run_canary
 from ml.registry.fleet import fleet_of
 from ml.registry.memory import MemoryRegistry
 from ml.registry.port import ModelVersion
 from ml.registry.release import release_champion
+from ml.registry.shadow import Copied, needs_shadow, run_shadow
 from ml.settings import PROJECT, Settings
 from ml.store.control import ControlStore
 from ml.use_case import UseCase
@@ -69,6 +71,7 @@ class Scene:
     registry: DamagedRegistry = field(default_factory=DamagedRegistry)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     tried: CanaryVerdict | None = None
+    shadowed: ShadowVerdict | None = None
     sleep: Callable[[float], None] = time.sleep
     module: str = "ml.serving"
 
@@ -105,15 +108,29 @@ class Scene:
             timeout=timeout,
             clock=lambda: datetime.now(UTC),
             fleet=fleet_of(self.settings),
-            trial=self.try_canary,
+            trial=self.try_it,
         )
+
+    def try_it(self, staged: StagedRelease) -> CanaryVerdict | ShadowVerdict | None:
+        """Shadow, then canary of a staged version, where the use case asks for them."""
+        shadowed = self.try_shadow(staged)
+        return shadowed if shadowed is not None and not shadowed.accepted else self.try_canary(staged)
+
+    def try_shadow(self, staged: StagedRelease) -> ShadowVerdict | None:
+        """The shadow of a staged version, where the use case asks for one; the last one is kept."""
+        releases = self.settings.releases
+        if not needs_shadow(staged, self.use_case, releases=releases, control=self.control):
+            return None
+        copied = Copied(self.settings.outbox, self.settings.lake, sleep=self.sleep)
+        self.shadowed = run_shadow(staged, self.use_case, releases=releases, copied=copied)
+        return self.shadowed
 
     def try_canary(self, staged: StagedRelease) -> CanaryVerdict | None:
         """The canary of a staged version, where the use case asks for one; the last one is kept."""
         releases = self.settings.releases
         if not needs_canary(staged, self.use_case, releases=releases, control=self.control):
             return None
-        watched = Watched(self.settings.outbox, sleep=self.sleep)
+        watched = Watched(self.settings.outbox, self.settings.lake, sleep=self.sleep)
         self.tried = run_canary(staged, self.use_case, releases=releases, watched=watched)
         return self.tried
 
@@ -182,15 +199,26 @@ class Clients:
 
 
 @contextmanager
-def ask_often(scene: Scene, *, n: int = 1, pause: float = 0.0, row: tuple[float, ...] = _ROW) -> Iterator[Clients]:
-    """Clients that ask again and again for as long as the block lasts."""
+def ask_often(
+    scene: Scene, *, n: int = 1, pause: float = 0.0, row: tuple[float, ...] = _ROW, truth: str = ""
+) -> Iterator[Clients]:
+    """Clients that ask again and again for as long as the block lasts.
+
+    Parameters
+    ----------
+    truth
+        Class that they tell of each row once they have its answer; empty for none.
+    """
     found, ended = Clients(), threading.Event()
 
     def ask(client: int) -> None:
         number = 0
         while not ended.is_set():
             number += 1
-            ask_once(scene, f"client-{client}-{number}-{time.monotonic_ns()}", found, row)
+            request_id = f"client-{client}-{number}-{time.monotonic_ns()}"
+            ask_once(scene, request_id, found, row)
+            if truth:
+                tell_once(scene, request_id, truth)
             time.sleep(pause)
 
     threads = [threading.Thread(target=ask, args=(client,), daemon=True) for client in range(n)]
@@ -217,6 +245,14 @@ def ask_once(scene: Scene, request_id: str, found: Clients, row: tuple[float, ..
         error.close()
     except OSError:
         found.failures.append(0)
+
+
+def tell_once(scene: Scene, row_id: str, truth: str) -> None:
+    """One label; a service that is away hears nothing of it."""
+    body = json.dumps({"labels": [{"id": row_id, "class": truth}]}).encode()
+    request = urllib.request.Request(f"{scene.settings.scoring_url}/labels/{scene.use_case.name}", body)  # noqa: S310
+    with suppress(OSError), urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 - loopback
+        reply.read()
 
 
 _PARITY = Parity(n=100, flips=0, allowed_flips=0, largest_difference=1e-7, verdict=Verdict.PASS)

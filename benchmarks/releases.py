@@ -11,6 +11,8 @@ from rich.table import Table
 
 from benchmarks.bad_artifacts import BadArtifact, release_bad_artifacts
 from benchmarks.canary import LEVEL, Lives, Tried, simulate, try_real_ones
+from benchmarks.canary_quality import LEVEL as QUALITY_LEVEL
+from benchmarks.canary_quality import QualityLives, simulate_quality
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class ReleaseBench:
 
     artifacts: tuple[BadArtifact, ...]
     lives: tuple[Lives, ...]
+    quality: tuple[QualityLives, ...]
     tried: tuple[Tried, ...]
 
 
@@ -27,6 +30,7 @@ def measure_releases(folder: Path, say: Callable[[str], None]) -> ReleaseBench:
     return ReleaseBench(
         artifacts=tuple(release_bad_artifacts(folder / "artifacts", say)),
         lives=tuple(simulate(say)),
+        quality=tuple(simulate_quality(say)),
         tried=tuple(try_real_ones(folder / "canaries", say)),
     )
 
@@ -48,6 +52,7 @@ def draw_releases(found: ReleaseBench) -> Iterator[Table]:
         )
     yield table
     yield _draw_lives(found.lives)
+    yield _draw_quality(found.quality)
     table = Table("real canary", "rolled back", "exposed requests", "failed", "seconds", "why")
     for tried in found.tried:
         told = "yes" if tried.stopped else "NO"
@@ -55,6 +60,25 @@ def draw_releases(found: ReleaseBench) -> Iterator[Table]:
             tried.fault, told, str(tried.exposed), str(tried.failed), f"{tried.seconds:.1f}", tried.reason[:90]
         )
     yield table
+
+
+def _draw_quality(lives: tuple[QualityLives, ...]) -> Table:
+    table = Table(
+        "losses", "is worse", "ever rolled back", "95 %", "lives", "requests until then (median)", "seconds",
+        caption=f"10 labels a second, a look each five for ten minutes, level of one test {QUALITY_LEVEL:.1%}",
+    )  # fmt: skip
+    for row in lives:
+        seen = row.exposed == row.exposed
+        table.add_row(
+            row.name,
+            "no" if row.same else "yes",
+            f"{row.rolled_back / row.n:.1%}",
+            f"{row.low:.1%} to {row.high:.1%}",
+            str(row.n),
+            f"{row.exposed:.0f}" if seen else "",
+            f"{row.seconds:.0f}" if seen else "",
+        )
+    return table
 
 
 def _draw_lives(lives: tuple[Lives, ...]) -> Table:

@@ -8,15 +8,12 @@ swap is done when the replica says that it serves it. Rounds without swaps are i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +22,11 @@ import msgspec
 from rich.table import Table
 
 from benchmarks.fleet import Caller
-from benchmarks.load import Client, connect, write_request
+from benchmarks.load import Client, ask_until_told, asking, write_request
 from benchmarks.release_scene import Scene, open_scene
 from benchmarks.toy_models import toy_graph, write_toy
 from ml.records.release import ReleaseManifest
 from ml.registry.manifest import PACKAGE, digest_file, manifest_path, store_artifact
-from ml.settings import PROJECT
 
 SWAPS, CLIENTS, ROUNDS = 1_000, 32, 5
 QUIET_SECONDS = 6.0
@@ -134,18 +130,22 @@ def measure_swaps(
     with open_scene(folder / "swaps") as scene:
         version = 1
         _swap(scene, version)
+        path = f"/score/{scene.use_case.name}"
+        command = ("benchmarks.swaps", scene.settings.scoring_port, path, clients)
         quiet: list[Checked] = []
         swapping: list[Checked] = []
         spent: list[float] = []
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}: quiet")
-            with _asking(scene, clients, quiet):
+            with asking(*command) as told:
                 time.sleep(quiet_seconds)
-            with _asking(scene, clients, swapping):
+            quiet.append(Checked(**told))
+            with asking(*command) as told:
                 for _ in range(swaps // rounds):
                     version += 1
                     say(f"round {number + 1} of {rounds}: version {version}")
                     spent.append(_swap(scene, version))
+            swapping.append(Checked(**told))
     return Swaps(version - 1, statistics.median(spent), tuple(swapping), tuple(quiet))
 
 
@@ -180,33 +180,11 @@ def _swap(scene: Scene, version: int) -> float:
     raise RuntimeError(f"version {version} was not served within {_PATIENCE:g} s")
 
 
-@contextmanager
-def _asking(scene: Scene, clients: int, found: list[Checked]) -> Iterator[None]:
-    """Clients in a process of their own while the block lasts; what they got is put into a list."""
-    path = f"/score/{scene.use_case.name}"
-    command = [sys.executable, "-m", "benchmarks.swaps", str(scene.settings.scoring_port), path, str(clients)]
-    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None  # noqa: S101 - a pipe
-            process.stdout.readline()  # they are connected
-            yield
-        finally:
-            told, _ = process.communicate()  # its input ends, and so does it
-        found.append(Checked(**json.loads(told)))
-
-
 async def ask_and_check(port: int, path: str, clients: int) -> Checked:
     """What clients got until the end of standard input."""
     request = write_request(path, json.dumps({"data": [ROW]}).encode())
-    asked = await connect(port, [CheckingClient([request], math.inf) for _ in range(clients)])
-    print("connected", flush=True)
-    ended = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_reader(sys.stdin, lambda: ended.done() or ended.set_result(None))
-    await ended
-    for client in asked:
-        client.until = 0.0
-    await asyncio.gather(*(client.ended for client in asked))
-    times = sorted(taken for client in asked for taken in client.times)
+    asked = [CheckingClient([request], math.inf) for _ in range(clients)]
+    times = await ask_until_told(port, asked)
     return Checked(
         requests=len(times),
         failures=sum(client.failures for client in asked),

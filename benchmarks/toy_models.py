@@ -49,7 +49,7 @@ def toy_graph(weight: float, *, fault: str = "", width: int | None = None) -> by
         helper.make_node("Mul", ["extra", "weight"], ["scaled"]),
         helper.make_node("Sigmoid", ["scaled"], ["second"]),
         helper.make_node("Sub", ["one", "second"], ["first"]),
-        helper.make_node("Concat", ["first", "second"], ["both"], axis=1),
+        helper.make_node("Concat", ["second", "first"], ["both"], axis=1),
         helper.make_node("ArgMax", ["both"], ["winner"], axis=1, keepdims=0),
         helper.make_node("Gather", ["names", "winner"], ["label"], axis=0),
         helper.make_node(
@@ -101,9 +101,9 @@ def probability(row: Sequence[float | None], weight: float) -> float:
 
 
 def answer(row: tuple[float | None, ...], weight: float) -> GoldenRow:
-    """Golden row with that answer."""
+    """Golden row with that answer; columns in the order of the use case's classes, ``late, on time``."""
     late = probability(row, weight)
-    return GoldenRow(row=row, label="late" if late > 0.5 else "on time", probabilities=(1 - late, late))
+    return GoldenRow(row=row, label="late" if late > 0.5 else "on time", probabilities=(late, 1 - late))
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
@@ -182,7 +182,7 @@ def _finish(nodes: list[onnx.NodeProto], weight: float, fault: str, width: int) 
     constants += [
         helper.make_tensor("turns", TensorProto.INT64, [], [2**60]),
         helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
-        helper.make_tensor("names", TensorProto.STRING, [2], [b"on time", b"late"]),
+        helper.make_tensor("names", TensorProto.STRING, [2], [b"late", b"on time"]),
     ]
     body = helper.make_graph(
         nodes,

@@ -12,10 +12,10 @@ TEXT = """Brings the version with the alias `champion` into service, proves that
 
 Runs when the alias moves, or by hand: *Trigger* opens a form for a version to go (back) to. The ledger is asked whose
 decision it is, and the artifact is checked by digest and by its golden rows, before any replica sees it; replicas load
-the new model beside the old one and swap under traffic. Where the use case asks for a canary, a version that never
-served answers a share of the requests first."""
+the new model beside the old one and swap under traffic. Where the use case asks for it, a version that never served
+scores a copy of the requests first (shadow), and then answers a share of them (canary)."""
 
-EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification, canary or confirmation may lead here
+EITHER_WAY = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # verification, shadow, canary or confirmation may lead here
 
 
 def release(use_case: UseCase) -> DAG:
@@ -25,13 +25,18 @@ def release(use_case: UseCase) -> DAG:
     with DAG(**dag_options(use_case, "release", schedule=schedule, text=TEXT, params=release_params())) as dag:
         staged = task(stage.stage)(name)
         verified = task.branch(stage.verify)(name, staged)
-        tried = task.branch(stage.canary)(name, staged)
+        shadowed = task.branch(stage.shadow)(name, staged)
+        tried = task.branch(stage.canary, trigger_rule=EITHER_WAY)(name, staged)
         switched = task(stage.switch, trigger_rule=EITHER_WAY)(name, staged)
         confirmed = task.branch(stage.confirm)(name, staged, switched)
         roll_back = task(stage.roll_back, trigger_rule=EITHER_WAY)(name, staged)
+        verified >> Label("sound, and to score copies") >> shadowed
         verified >> Label("sound, and to be tried") >> tried
         verified >> Label("sound") >> switched
         verified >> Label("refused") >> roll_back
+        shadowed >> Label("sound, and to be tried") >> tried
+        shadowed >> Label("sound") >> switched
+        shadowed >> Label("worse") >> roll_back
         tried >> Label("no worse") >> switched
         tried >> Label("worse") >> roll_back
         confirmed >> Label("replicas serve it") >> task(stage.served)(name, staged)

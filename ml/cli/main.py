@@ -30,10 +30,12 @@ from ml.cli import (
     promote,
     prove_gate,
     quarantine,
+    replay,
     report,
     reproduce,
     rollback,
     runbook,
+    shadow,
     stack,
     use_case,
 )
@@ -74,9 +76,11 @@ for command in (
     digest.digest,
     events.events,
     overrides.overrides,
+    shadow.shadow,
     drill.drill,
     data.lineage,
     reproduce.reproduce,
+    replay.replay,
     league.league,
 ):
     app.command()(command)

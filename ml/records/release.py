@@ -153,7 +153,34 @@ class Evidence(Record):
     @property
     def value(self) -> float:
         """Mean of the bets, ``[0, ∞)``; above ``1 / level`` the second group is worse."""
-        return sum(math.exp(min(log, 700.0)) for log in self.logs) / len(self.logs) if self.logs else 1.0
+        return _mean_of_bets(self.logs)
+
+
+class LossEvidence(Record):
+    """An e-process for "the second group loses more", with everything that it has seen.
+
+    Attributes
+    ----------
+    loss_first, loss_second
+        Sums of losses, each in ``[0, 1]``.
+    logs
+        Logarithm of what each bet has become.
+    """
+
+    n_first: int = 0
+    loss_first: float = 0.0
+    n_second: int = 0
+    loss_second: float = 0.0
+    logs: tuple[float, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """Mean of the bets, as of :class:`Evidence`."""
+        return _mean_of_bets(self.logs)
+
+
+def _mean_of_bets(logs: tuple[float, ...]) -> float:
+    return sum(math.exp(min(log, 700.0)) for log in logs) / len(logs) if logs else 1.0
 
 
 class CanaryState(Record):
@@ -174,6 +201,7 @@ class CanaryState(Record):
     seen: dict[str, Arms] = Field(default_factory=dict)
     errors: Evidence = Evidence()
     latency: Evidence = Evidence()
+    quality: LossEvidence = LossEvidence()
 
 
 class CanaryVerdict(Record):

@@ -24,10 +24,12 @@ from ml.records.release import (
     Candidate,
     Evidence,
     Heartbeat,
+    LossEvidence,
     ReleaseManifest,
     ReleaseOutcome,
     StagedRelease,
 )
+from ml.registry.canary_quality import QUALITY_SECONDS, weigh_losses
 from ml.registry.fleet import SILENT_AFTER, read_heartbeats
 from ml.registry.release_folder import ReleaseFolder
 from ml.store.control import ControlStore
@@ -39,8 +41,6 @@ CANARY = "canary.json"
 LOOK_SECONDS = 1.0
 #: A replica that ends and starts again more often during a canary is taken to die of it.
 RESTARTS = 1
-#: The level is shared by the two tests, of errors and of late answers.
-_TESTS = 2
 _MANY = 10_000
 
 
@@ -51,10 +51,13 @@ class Watched:
     Attributes
     ----------
     heartbeats
-        Folder of the replicas' heartbeats.
+        Folder of the replicas' heartbeats and outboxes.
+    lake
+        Folder of all lakes, for labels; None where none are looked at.
     """
 
     heartbeats: Path
+    lake: Path | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep
 
@@ -65,9 +68,14 @@ def needs_canary(staged: StagedRelease, use_case: UseCase, *, releases: Path, co
     A first release has nothing to be compared with, and a version that the replicas once confirmed has been tried:
     going back is never held up.
     """
+    return use_case.serving.canary is not None and is_untried(staged, releases=releases, control=control)
+
+
+def is_untried(staged: StagedRelease, *, releases: Path, control: ControlStore) -> bool:
+    """Whether a version is new beside one that serves: the replicas have never confirmed it."""
     folder = ReleaseFolder(releases, staged.use_case)
     current = folder.manifest
-    if use_case.serving.canary is None or current is None or folder.fallback is None:
+    if current is None or folder.fallback is None:
         return False
     if (current.model_version, current.digest) == (staged.version, staged.digest):
         return False
@@ -83,10 +91,15 @@ def run_canary(staged: StagedRelease, use_case: UseCase, *, releases: Path, watc
     options = use_case.serving.canary or Canary()
     folder = ReleaseFolder(releases, staged.use_case)
     manifest = begin_canary(staged, options, releases=releases, now=watched.clock())
+    weighed = datetime.min.replace(tzinfo=UTC)
     while True:
         state, beats = _state(folder, manifest), read_heartbeats(watched.heartbeats)
         now = watched.clock()
         state = take_counts(state, beats, use_case.name)
+        if watched.lake is not None and options.minimum_labels and (now - weighed).total_seconds() >= QUALITY_SECONDS:
+            since, share = state.began, options.share
+            quality = weigh_losses(watched.lake, watched.heartbeats, use_case, since=since, now=now, share=share)
+            state, weighed = state.model_copy(update={"quality": quality}), now
         state.write(folder.path / CANARY)
         found = _overtaken(folder, manifest) or _refused(manifest, beats, now) or judge(state, use_case, now=now)
         if found is not None:
@@ -141,22 +154,42 @@ def take_counts(state: CanaryState, beats: tuple[Heartbeat, ...], use_case: str)
 def judge(state: CanaryState, use_case: UseCase, *, now: datetime) -> tuple[bool, str] | None:
     """Whether the candidate may serve, and why; None while that is open."""
     options = use_case.serving.canary or Canary()
-    bound = _TESTS / options.level
-    for what, evidence in (("fails", state.errors), ("is late", state.latency)):
-        if evidence.value >= bound:
-            return False, f"the candidate {what} more often, {_tell(evidence)}, {bound:g} needed"
+    bound = count_tests(options) / options.level
+    worse = _worse(state, bound)
+    if worse is not None:
+        return False, worse
     restarts = len(state.seen) - len({key.split("/")[0] for key in state.seen})
     if restarts > RESTARTS:
         return False, f"replicas ended and started again {restarts} times, {RESTARTS} allowed"
     told = f"failures {_tell(state.errors)}; late {_tell(state.latency)}; {bound:g} would have rolled it back"
-    if state.errors.n_second >= options.minimum_requests:
+    if options.minimum_labels is not None:
+        told = f"{_tell_losses(state.quality)}; {told}"
+    labelled = state.quality.n_second >= (options.minimum_labels or 0)
+    if state.errors.n_second >= options.minimum_requests and labelled:
         return True, told
     if now - state.began >= options.longest:
         release = options.too_little_traffic == "release"
         verb = "released" if release else "not released"
         wanted = f"{state.errors.n_second} of {options.minimum_requests} requests in {options.longest}"
+        if not labelled:
+            wanted = f"{state.quality.n_second} of {options.minimum_labels} labels, {wanted}"
         return release, f"too little traffic, {wanted}: {verb} (serving.canary.too_little_traffic); {told}"
     return None
+
+
+def _worse(state: CanaryState, bound: float) -> str | None:
+    """In what the candidate is worse, by the evidence."""
+    for what, evidence in (("fails", state.errors), ("is late", state.latency)):
+        if evidence.value >= bound:
+            return f"the candidate {what} more often, {_tell(evidence)}, {bound:g} needed"
+    if state.quality.value >= bound:
+        return f"the candidate answers worse, {_tell_losses(state.quality)}, {bound:g} needed"
+    return None
+
+
+def count_tests(options: Canary) -> int:
+    """Tests that share the level: of errors, of late answers, and of losses where labels are looked at."""
+    return 2 if options.minimum_labels is None else 3
 
 
 def _overtaken(folder: ReleaseFolder, manifest: ReleaseManifest) -> tuple[bool, str] | None:
@@ -190,6 +223,14 @@ def _tell(evidence: Evidence) -> str:
         f"{evidence.failed_second} of {evidence.n_second} against {evidence.failed_first} of {evidence.n_first} "
         f"requests of the champion, evidence {evidence.value:.3g}"
     )
+
+
+def _tell_losses(evidence: LossEvidence) -> str:
+    means = [
+        f"{loss / n:.3g} on {n}" if n else "nothing known"
+        for loss, n in ((evidence.loss_second, evidence.n_second), (evidence.loss_first, evidence.n_first))
+    ]
+    return f"loss {means[0]} requests against {means[1]} of the champion, evidence {evidence.value:.3g}"
 
 
 def _grow(evidence: Evidence, n_first: int, failed_first: int, n_second: int, failed_second: int) -> Evidence:

@@ -20,6 +20,7 @@ from ml.errors import ConflictError, DataError, InputError
 from ml.records.codes import CODES, Code
 from ml.records.governance import AliasMove
 from ml.records.release import CanaryVerdict, Confirmation, ReleaseManifest, ReleaseOutcome, StagedRelease, Verification
+from ml.records.shadow import ShadowVerdict
 from ml.registry.alias import move_alias
 from ml.registry.fleet import Fleet
 from ml.registry.manifest import MODEL, PACKAGE, verify_artifact
@@ -198,7 +199,7 @@ def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allo
     timeout: float,
     clock: Callable[[], datetime],
     allow: Callable[[StagedRelease], Verification] | None = None,
-    trial: Callable[[StagedRelease], CanaryVerdict | None] | None = None,
+    trial: Callable[[StagedRelease], CanaryVerdict | ShadowVerdict | None] | None = None,
     fleet: Fleet | None = None,
 ) -> ReleaseOutcome:
     """All steps, one after the other: the champion is served, or what served before.
@@ -208,7 +209,7 @@ def release_champion(  # noqa: PLR0913 - the stores, the replicas, and what allo
     allow
         Whether a staged version may be served at all; asked before its files are looked at.
     trial
-        The canary of a sound version; None, or an answer of None, switches at once.
+        Shadow and canary of a sound version; None, or an answer of None, switches at once.
     fleet
         Of several replicas; None for one.
     timeout

@@ -128,9 +128,12 @@ async def _throw_away(receive: Receive) -> None:
         return
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def reply_json(status: int, content: Any) -> Reply:
     """Reply with a JSON document."""
-    return Reply(status, msgspec.json.encode(content))
+    return Reply(status, _encode(content))
 
 
 def reply_problem(refused: RequestRefused, request_id: str, more: Mapping[str, Any] | None = None) -> Reply:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ml.records.codes import Code
 from ml.records.release import Arm, Arms
+from ml.registry.share import falls_into
 from ml.serving.model import Model
 
-_SPACE = float(2**64)
 _FAILURES = frozenset({int(Code.PREPROCESSING_FAILED), int(Code.INFERENCE_FAILED)})
 
 
@@ -43,8 +42,7 @@ class Trial:
 
     def takes(self, request_id: str) -> bool:
         """Whether the candidate answers a request; the same id is always answered by the same of the two."""
-        hashed = hashlib.blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return int.from_bytes(hashed) / _SPACE < self.share
+        return falls_into(request_id, self.share)
 
     def count(self, model: Model | None, codes: Mapping[int, int], seconds: float) -> None:
         """Count one request by the codes of its rows, unless no model was asked for any of them."""

@@ -20,7 +20,7 @@ from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
 from ml.use_case.goals import Goal
-from ml.use_case.serving_options import Serving
+from ml.use_case.serving_options import Serving, check_trials
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
 
@@ -50,7 +50,18 @@ CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
-        *("id", "event_time", "event_month", "label", "part", "source", "reason", "told_by"),
+        *(
+            "id",
+            "event_time",
+            "event_month",
+            "label",
+            "part",
+            "source",
+            "reason",
+            "told_by",
+            "asked_rows",
+            "asked_place",
+        ),
         *(
             "conflict",
             "received_at",
@@ -411,6 +422,13 @@ class UseCase(_Section):
     @model_validator(mode="after")
     def _the_gate_fits_the_columns(self) -> Self:
         problems = check_gate(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _serving_fits_the_task(self) -> Self:
+        problems = check_trials(self.serving, regression=self.regression, bounded=self.target.range is not None)
         if problems:
             raise ValueError("; ".join(problems))
         return self

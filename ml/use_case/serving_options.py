@@ -23,6 +23,31 @@ class Canary(BaseModel):
     level: float = Field(
         default=0.05, gt=0, lt=0.5, description="probability of ever rolling back a version that is no worse"
     )
+    minimum_labels: int | None = Field(
+        default=None, ge=1, description="requests of it whose truth must be known, at least; null: labels come too late"
+    )
+
+
+class Shadow(BaseModel):
+    """How a new version scores a copy of the requests, before any client gets an answer of its."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(default=1.0, gt=0, le=1, description="of the requests, by the hash of their ids")
+    minimum_requests: int = Field(default=300, ge=1, description="that it must have scored, at least")
+    longest: Duration = Field(default=parse_duration("10m"), description="how long it may wait for them")
+    too_little_traffic: Literal["release", "roll_back"] = Field(
+        default="release", description="what becomes of it when fewer came"
+    )
+    level: float = Field(
+        default=0.05, gt=0, lt=0.5, description="probability of refusing a version that fails no more often"
+    )
+    most_disagreement: float | None = Field(
+        default=None, ge=0, le=1, description="share of rows that it may decide otherwise; null: any"
+    )
+    most_difference: float | None = Field(
+        default=None, ge=0, description="mean difference of probabilities, or of numbers in their unit; null: any"
+    )
 
 
 class Serving(BaseModel):
@@ -57,4 +82,22 @@ class Serving(BaseModel):
         default=50.0, gt=0, description="median for one row in which a version must answer to be served; null: any"
     )
     memory_mb: int = Field(default=1024, ge=64, description="MiB that a version may take, the reading of it included")
+    shadow: Shadow | None = Field(default=None, description="null: no new version is tried on a copy of the requests")
     canary: Canary | None = Field(default=None, description="null: all replicas switch at once")
+
+
+def check_trials(serving: Serving, *, regression: bool, bounded: bool) -> list[str]:
+    """What shadow and canary ask for that the task cannot tell.
+
+    Parameters
+    ----------
+    bounded
+        The target has a range.
+    """
+    problems = []
+    if regression and serving.shadow is not None and serving.shadow.most_disagreement is not None:
+        problems.append("serving.shadow.most_disagreement is for classes; use most_difference for task regression")
+    labels = None if serving.canary is None else serving.canary.minimum_labels
+    if regression and labels is not None and not bounded:
+        problems.append("serving.canary.minimum_labels of task regression needs target.range, which bounds a loss")
+    return problems

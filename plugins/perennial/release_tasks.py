@@ -39,8 +39,8 @@ def stage(name: str, **context: Any) -> str:
 def verify(name: str, staged: str) -> str:
     """Whose decision it is, digests, the graph in onnxruntime, golden rows: sound, or no replica ever sees it."""
     from ml.governance.authorise import authorise
-    from ml.registry.canary import needs_canary
     from ml.registry.release import verify as verify_release
+    from ml.registry.shadow import needs_shadow
 
     bench, wanted = open_workbench(name), _staged(staged)
     found = authorise(wanted, bench.use_case, registry=bench.registry, control=bench.control, now=wall_clock())
@@ -50,8 +50,29 @@ def verify(name: str, staged: str) -> str:
     _note(bench, staged, found.reason)
     if not found.accepted:
         return "roll_back"
-    asked = needs_canary(wanted, bench.use_case, releases=bench.settings.releases, control=bench.control)
-    return "canary" if asked else "switch"
+    asked = needs_shadow(wanted, bench.use_case, releases=bench.settings.releases, control=bench.control)
+    return "shadow" if asked else _canary_or_switch(bench, wanted)
+
+
+def shadow(name: str, staged: str) -> str:
+    """Let the staged version score a copy of the requests: on to the canary or the switch, or take it back."""
+    from ml.registry.shadow import Copied, run_shadow
+
+    bench, wanted = open_workbench(name), _staged(staged)
+    copied = Copied(bench.settings.outbox, bench.settings.lake)
+    found = run_shadow(wanted, bench.use_case, releases=bench.settings.releases, copied=copied)
+    key = f"{name}/{wanted.version}/{wanted.staged_at.isoformat()}"
+    bench.record("shadow", key, found, as_of=wanted.staged_at, actor="release")
+    note_event(
+        "shadow_ended",
+        source="release",
+        use_case=name,
+        message=f"Version {wanted.version}, {found.seconds:.0f} s; {found.reason}",
+        key=key,
+        model_version=wanted.version,
+    )
+    _note(bench, staged, found.reason)
+    return _canary_or_switch(bench, wanted) if found.accepted else "roll_back"
 
 
 def canary(name: str, staged: str) -> str:
@@ -59,7 +80,7 @@ def canary(name: str, staged: str) -> str:
     from ml.registry.canary import Watched, run_canary
 
     bench, wanted = open_workbench(name), _staged(staged)
-    watched = Watched(bench.settings.outbox)
+    watched = Watched(bench.settings.outbox, bench.settings.lake)
     found = run_canary(wanted, bench.use_case, releases=bench.settings.releases, watched=watched)
     note_event(
         "canary_ended",
@@ -148,6 +169,13 @@ def roll_back(name: str, staged: str) -> str:
         reason=reason,
     )
     return _record(bench, staged, outcome)
+
+
+def _canary_or_switch(bench: Workbench, wanted: Any) -> str:
+    from ml.registry.canary import needs_canary
+
+    asked = needs_canary(wanted, bench.use_case, releases=bench.settings.releases, control=bench.control)
+    return "canary" if asked else "switch"
 
 
 def _staged(text: str) -> Any:

@@ -6,9 +6,32 @@ from datetime import datetime
 from typing import Any
 
 from ml.settings import settings
+from plugins.perennial.telemetry import note_event
+from plugins.perennial.workbench import Workbench, wall_clock
 
 #: Stands for the cards of all versions, beside the names of the shelf.
 CARDS = "cards"
+
+
+def show_version(bench: Workbench, version: int) -> None:
+    """Write a version's card and put its plots on its page in MLflow; a failure is told, and stops no decision."""
+    from ml.errors import PerennialError
+    from ml.governance.reports import reviewer_page
+    from ml.governance.reports.sources import open_sources
+
+    try:
+        sources = open_sources(bench.settings, bench.use_case.name, now=wall_clock())
+        reviewer_page.show_version(sources, version)
+    except PerennialError as error:
+        print(f"no card and no plots of version {version}: {error}")
+        note_event(
+            "report_failed",
+            source="retrain",
+            use_case=bench.use_case.name,
+            severity="warning",
+            message=f"No card and no plots of version {version}: {error}",
+            model_version=version,
+        )
 
 
 def list_reports(**context: Any) -> list[dict[str, str]]:

@@ -212,7 +212,7 @@ def services() -> Iterator[None]:
 
 
 def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # other processes may have the machine
     while time.monotonic() < deadline:
         try:
             if httpx.get(url, timeout=2, trust_env=False).is_success:

@@ -36,8 +36,9 @@ RETRAIN = {
     "give_back": set(),
 }
 RELEASE = {
-    "stage": {"verify", "canary", "switch", "confirm", "served", "roll_back"},
-    "verify": {"canary", "switch", "roll_back"},
+    "stage": {"verify", "shadow", "canary", "switch", "confirm", "served", "roll_back"},
+    "verify": {"shadow", "canary", "switch", "roll_back"},
+    "shadow": {"canary", "switch", "roll_back"},
     "canary": {"switch", "roll_back"},
     "switch": {"confirm"},
     "confirm": {"served", "roll_back"},
@@ -112,7 +113,7 @@ def test_the_digest_is_one_task_on_mondays(dagbag):
     dag = dagbag.dags["perennial.weekly_digest"]
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 3, True)]
-    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 7 * * 1")
 
 
 def test_reports_are_written_each_monday(dagbag):
