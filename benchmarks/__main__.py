@@ -32,6 +32,7 @@ from benchmarks.scoring import draw_scoring, measure_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
 from benchmarks.swaps import draw_swaps, measure_swaps
 from benchmarks.table import draw, draw_detection
+from benchmarks.telemetry import draw_telemetry, measure_telemetry
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
@@ -66,6 +67,7 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "telemetry": Part(measure_telemetry, draw_telemetry),
     "reports": Part(measure_reports, draw_reports),
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),

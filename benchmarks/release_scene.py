@@ -62,6 +62,8 @@ class Scene:
     ----------
     use_case
         The toy's, with its own section ``serving``.
+    module
+        What its replicas run.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Scene:
     tried: CanaryVerdict | None = None
     shadowed: ShadowVerdict | None = None
     sleep: Callable[[float], None] = time.sleep
+    module: str = "ml.serving"
 
     @property
     def control(self) -> ControlStore:
@@ -133,7 +136,7 @@ class Scene:
 
     def start(self, number: int = 0) -> subprocess.Popen[bytes]:
         """Start a replica and return it once it answers."""
-        command = [sys.executable, "-m", "ml.serving", "--outbox-id", f"replica-{number}"]
+        command = [sys.executable, "-m", self.module, "--outbox-id", f"replica-{number}"]
         with (self.settings.var / f"replica-{number}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, env=self.settings.child_environment(), cwd=PROJECT, stdout=log, stderr=log
@@ -150,11 +153,13 @@ class Scene:
 
 
 @contextmanager
-def open_scene(folder: Path, *, replicas: int = 1, **serving: object) -> Iterator[Scene]:
+def open_scene(folder: Path, *, replicas: int = 1, module: str = "ml.serving", **serving: object) -> Iterator[Scene]:
     """An installation with its replicas, which are ended afterwards.
 
     Parameters
     ----------
+    module
+        What its replicas run.
     serving
         The use case's section of that name.
     """
@@ -165,7 +170,7 @@ def open_scene(folder: Path, *, replicas: int = 1, **serving: object) -> Iterato
         home=folder, var=folder / "var", scoring_port=_free_port(), scoring_replicas=replicas, scoring_quorum=replicas
     )
     settings.var.mkdir()
-    scene = Scene(settings, UseCase.model_validate(content))
+    scene = Scene(settings, UseCase.model_validate(content), module=module)
     try:
         for number in range(replicas):
             scene.start(number)

@@ -49,9 +49,9 @@ def mark_alert(
         It has never fired.
     """
     newest: dict[tuple[str, ...], int] = {}
-    for step in store.history(rule=rule, limit=10_000):
+    for step in store.history(rule=rule, limit=10_000):  # the newest first
         if step.step == "fired" and group in {None, step.group}:
-            newest[step.group] = max(newest.get(step.group, 0), step.episode)
+            newest.setdefault(step.group, step.episode)
     if not newest:
         raise InputError("no such alert has ever fired", where=rule, got=", ".join(group or ()) or "any group")
     marks = [

@@ -28,8 +28,10 @@ BACKOFF = (1.0, 5.0)
 #: Longer than any try takes: a claim that is older is of a process that was killed.
 CLAIM = timedelta(seconds=60)
 
-#: Last resort of every notice, on this machine's own disk.
+#: Last resort of every notice, on this machine's own disk; when that is full, it is tried each minute for a day.
 LAST_RESORT = "mailbox"
+AGAIN = timedelta(minutes=1)
+GIVEN_UP_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,12 @@ def _try(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime])
 
 def _give_up(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime]) -> Delivery:
     """No channel is left: the message is put into the mailbox of this machine, whatever the rule file says."""
-    now = clock()
+    now, due = clock(), None
     try:
         told = f"no channel is left; it is in {post_notice(way.notice, sending.channels.mailbox)}"
     except PerennialError as error:
         told = f"no channel is left, and {error}"
+        due = now + AGAIN if now - way.notice.time < GIVEN_UP_AFTER else None
     delivery = Delivery(
         key=way.notice.key,
         action=way.action,
@@ -119,10 +122,10 @@ def _give_up(sending: Sending, way: Way, holder: str, clock: Callable[[], dateti
         attempt=way.attempts + 1,
         time=now,
         seconds=0.0,
-        outcome="given_up",
+        outcome="given_up" if due is None else "failed",
         detail=told[:1000],
     )
-    sending.store.conclude(way, delivery, holder=holder, place=way.place, due=None)
+    sending.store.conclude(way, delivery, holder=holder, place=way.place, due=due)
     return delivery
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from ml.store.telemetry import EventRow, RollupRow
@@ -137,6 +137,7 @@ class Evidence:
         self.begin, self._clock = begin, Clock(now)
         self._events = self._sort_events(events)
         self._metrics = self._sort_rollups(rollups)
+        self._places = {"events": _index(self._events), "metrics": _index(self._metrics)}
         self._found: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Found] = {}
 
     @property
@@ -165,11 +166,18 @@ class Evidence:
                 part, _, value = ask.partition("\0")
                 wanted[part].add(value)
             grouped: dict[Group, list[Series]] = defaultdict(list)
-            for one in series:
+            for one in self._choose(kind, series, wanted):
                 if all(one.key[part] in values for part, values in wanted.items()):
                     grouped[tuple(one.key[part] for part in by)].append(one)
             self._found[place] = list(grouped.items())
         return self._found[place]
+
+    def _choose(self, kind: str, series: Sequence[Series], wanted: Mapping[str, set[str]]) -> Sequence[Series]:
+        """Series that fit the part which the fewest fit, in their order: most rules speak of few of many."""
+        places = self._places[kind]
+        found = [[places.get((part, value), ()) for value in values] for part, values in wanted.items()]
+        fewest = min(found, key=lambda some: sum(map(len, some)), default=None)
+        return series if fewest is None else [series[place] for place in sorted(p for some in fewest for p in some)]
 
     def _sort_events(self, rows: Iterable[EventRow]) -> list[Series]:
         sorted_rows: dict[tuple[object, ...], Series] = {}
@@ -190,6 +198,15 @@ class Evidence:
                 series = sorted_rows[key] = Series(_texts(_METRIC_KEY, key), self._clock)
             series.add_rollup(row)
         return list(sorted_rows.values())
+
+
+def _index(series: Sequence[Series]) -> dict[tuple[str, str], list[int]]:
+    """Places of the series by each of their parts and its value."""
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, one in enumerate(series):
+        for part in one.key.items():
+            places[part].append(place)
+    return places
 
 
 def _texts(names: tuple[str, ...], values: tuple[object, ...]) -> dict[str, str]:

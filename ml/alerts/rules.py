@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import string
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -305,8 +306,9 @@ def load_rules(path: Path) -> RuleFile:
     return read_rules(text, str(path))
 
 
+@lru_cache(maxsize=4)
 def read_rules(text: str, file: str) -> RuleFile:
-    """Rules of a text; the file is named in errors.
+    """Rules of a text; the file is named in errors. A text that was read before is not read again.
 
     Raises
     ------

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from typing_extensions import override
+
+from ml.alerts.deadline import cut_after
 from ml.alerts.mail import compose_message
 from ml.errors import InputError, ServiceAway
 from ml.records.alert import Notice
@@ -39,7 +43,10 @@ def send_mail(notice: Notice, *, server: str, sender: str, to: tuple[str, ...]) 
     port, encrypted, upgraded = _SCHEMES[found.scheme]
     where = f"{found.hostname}:{found.port or port}"
     try:
-        with _connect(found.hostname, found.port or port, encrypted=encrypted) as client:
+        with (
+            _connect(found.hostname, found.port or port, encrypted=encrypted) as client,
+            cut_after(lambda: client.sock),
+        ):
             if upgraded:
                 client.starttls(context=ssl.create_default_context())
             if found.username is not None:
@@ -52,10 +59,24 @@ def send_mail(notice: Notice, *, server: str, sender: str, to: tuple[str, ...]) 
     return f"{where} took it for {', '.join(to)}"
 
 
+class _Plain(smtplib.SMTP):
+    """A client that waits for a greeting no longer than for everything else."""
+
+    @override
+    def connect(self, *arguments: Any, **options: Any) -> tuple[int, bytes]:
+        """Connect and read the greeting."""
+        with cut_after(lambda: self.sock):
+            return super().connect(*arguments, **options)
+
+
+class _Encrypted(_Plain, smtplib.SMTP_SSL):
+    """The same by TLS from the start."""
+
+
 def _connect(host: str, port: int, *, encrypted: bool) -> smtplib.SMTP:
     if encrypted:
-        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context())
-    return smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
+        return _Encrypted(host, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context())
+    return _Plain(host, port, timeout=TIMEOUT_SECONDS)
 
 
 def _short(error: Exception) -> str:

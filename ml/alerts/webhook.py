@@ -16,6 +16,7 @@ import ssl
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from ml.alerts.deadline import cut_after
 from ml.alerts.mail import digest_of
 from ml.errors import InputError, ServiceAway
 from ml.records.alert import Notice
@@ -58,9 +59,10 @@ def send_webhook(notice: Notice, *, url: str, secret: str, allow_private: bool, 
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection = _Pinned(host, port, address, encrypted=parts.scheme == "https")
     try:
-        connection.request("POST", target, body, headers)
-        reply = connection.getresponse()
-        reply.read(_READ)
+        with cut_after(lambda: connection.sock):
+            connection.request("POST", target, body, headers)
+            reply = connection.getresponse()
+            reply.read(_READ)
     except (OSError, http.client.HTTPException) as error:
         raise ServiceAway("webhook does not answer", where=f"{host}:{port}", got=_short(error)) from error
     finally:
@@ -122,11 +124,17 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if found in _TRANSLATED:
             return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
-    return found.is_global and not found.is_multicast
+        if found not in _UNICAST:  # site-local, IPv4-compatible, a translator's own prefix: nobody else's business
+            return False
+    return found.is_global and not found.is_multicast and not any(found in network for network in _NOBODY)
 
 
 #: NAT64 (RFC 6052): the last four bytes are an IPv4 address.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+#: All that is given out for the public internet (IANA, RFC 4291).
+_UNICAST = ipaddress.ip_network("2000::/3")
+#: For documentation (RFC 9637), and the relays of 6to4 that are no more (RFC 7526).
+_NOBODY = (ipaddress.ip_network("3fff::/20"), ipaddress.ip_network("192.88.99.0/24"))
 
 
 class _Pinned(http.client.HTTPConnection):

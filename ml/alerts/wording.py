@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ml.alerts.machine import Tell
+from ml.alerts.mail import digest_of
 from ml.alerts.rules import Rule, RuleFile
 from ml.records.alert import AlertState, Notice
 from ml.store.telemetry import EventRow
 
 _LONGEST_MESSAGE = 4_000
+_LONGEST_GROUP = 800
 
 _WORDS = {"fired": "", "escalated": "nobody has acknowledged: ", "resolved": "over: "}
 
@@ -44,9 +46,18 @@ def compose_notice(
 
 
 def notice_key(state: AlertState, tell: str) -> str:
-    """Identity of a notice: rule, group, begin of the episode, kind."""
+    """Identity of a notice: rule, group, begin of the episode, kind; a group that is too long is cut, but not mixed up.
+
+    Examples
+    --------
+    >>> notice_key(AlertState(rule="failed", group=("ferry", "a/b"), since="2026-01-05T12:00Z"), "fired")
+    'failed/ferry/a%2Fb/never/fired'
+    """
     began = f"{state.fired_at:%Y%m%dT%H%M%S}" if state.fired_at else "never"
-    return "/".join((state.rule, *state.group, began, tell))[:1000]
+    group = "/".join(value.replace("%", "%25").replace("/", "%2F") for value in state.group)
+    if len(group) > _LONGEST_GROUP:
+        group = f"{group[:_LONGEST_GROUP]}~{digest_of(group)[:16]}"
+    return "/".join((state.rule, *([group] if state.group else []), began, tell))
 
 
 def group_label(group: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ml.cli.events import age_or_moment
+from ml.cli.events import age_or_moment, tell
 from ml.cli.options import Json
 from ml.cli.output import print_json, stdout
 
@@ -132,7 +132,10 @@ def ack(rule: RuleName, group: Group = None, actor: Actor = None, as_json: Json 
     """
     from ml.alerts.acknowledge import acknowledge_alerts
 
-    states = acknowledge_alerts(_store(), rule, _group(group), now=datetime.now(UTC), actor=actor or getpass.getuser())
+    by = actor or getpass.getuser()
+    states = acknowledge_alerts(_store(), rule, _group(group), now=datetime.now(UTC), actor=by)
+    seen = "; ".join(", ".join(state.group) for state in states if state.group)
+    tell("alert_acknowledged", f"{rule}{f' ({seen})' if seen else ''}: seen by {by}", use_case=None)
     if as_json:
         print_json({"acknowledged": [{"rule": state.rule, "group": list(state.group)} for state in states]})
         return
@@ -166,6 +169,7 @@ def silence(
     by = actor or getpass.getuser()
     found = Silence(rule=rule, group=_group(group), begin=begin, end=ends, actor=by, reason=reason)
     _store().add_silence(found)
+    tell("alert_silenced", f"{rule}: nobody is told until {ends:%Y-%m-%d %H:%M} UTC, by {by}: {reason}", use_case=None)
     if as_json:
         print_json(found.model_dump(mode="json", exclude={"format"}))
         return
@@ -183,9 +187,11 @@ def history(
 
     Example: perennial alerts history --rule inference_errors --since 7d
     """
-    store = _store()
-    steps = store.history(rule=rule, since=age_or_moment(since, datetime.now(UTC)), limit=limit)[::-1]
-    tries = store.deliveries(limit=10 * limit)[::-1]
+    store, begin = _store(), age_or_moment(since, datetime.now(UTC))
+    steps = store.history(rule=rule, since=begin, limit=limit)[::-1]
+    tries = [one for one in store.deliveries(limit=10 * limit)[::-1] if one.time >= begin]
+    if rule is not None:
+        tries = [one for one in tries if one.key.startswith(f"{rule}/")]
     if as_json:
         told: dict[str, Any] = {"steps": [step.model_dump(mode="json", exclude={"format"}) for step in steps]}
         print_json(told | {"deliveries": [one.model_dump(mode="json", exclude={"format"}) for one in tries]})

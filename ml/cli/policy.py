@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ml.cli.events import age_or_moment
+from ml.cli.events import age_or_moment, tell
 from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_bar, stdout
 
@@ -79,6 +79,9 @@ def apply(
     lines = _preview(found, since) if preview and found.changes else ()
     by = actor or getpass.getuser()
     applied = apply_policy(control, subject, text, reason=reason, actor=by, now=datetime.now(UTC), preview=tuple(lines))
+    if applied is not None:
+        about = None if subject == "alerts" else subject
+        tell("policy_applied", f"{subject}: {len(applied.changes)} changes by {by}: {reason}", use_case=about)
     if as_json:
         changes = [] if applied is None else [change.model_dump(exclude={"format"}) for change in applied.changes]
         told = {"subject": subject, "applied": applied is not None, "actor": by, "reason": reason}

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ml.cli.events import tell
 from ml.cli.options import Json, UseCaseName
 from ml.cli.output import print_json, progress_line, stdout
 
@@ -52,6 +53,9 @@ def rollback(
             clock=lambda: datetime.now(UTC),
             fleet=fleet_of(current),
         )
+    by = actor or getpass.getuser()
+    told = f"{by} went back: {outcome.outcome}; {outcome.reason}"
+    tell("went_back_by_hand", told, use_case=name, severity="warning", model_version=outcome.served_version)
     if as_json:
         print_json(outcome.model_dump(mode="json", exclude={"format"}))
     else:

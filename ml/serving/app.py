@@ -36,9 +36,10 @@ from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
+from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
 from ml.serving.score import Scored, record_refused_request, score_batch
-from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, no_model
+from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, no_model, note_uncaptured
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
@@ -54,6 +55,7 @@ T = TypeVar("T")
 ReadBody = Callable[[], Awaitable[bytes]]
 
 log = logging.getLogger(__name__)
+_failed = Repeats(log, "request failed")
 
 
 class App:
@@ -78,6 +80,7 @@ class App:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
         self._aside = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        metrics.depth = lambda: self._tick.depth + self._aside + outbox.depth
         self._short = {path.encode(): route for name in self._layouts for path, route in short_paths(name)}
 
     @property
@@ -159,7 +162,7 @@ class App:
         except ClientGone:
             raise
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
             reply = reply_problem(refused, request.identity, protocol_of(request.path).explain(refused))
         self._metrics.count_reply(name, reply.status, time.perf_counter() - started)
         return reply
@@ -176,7 +179,7 @@ class App:
         except ClientGone:
             raise
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(request.identity)
+            refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
             if route.kind == "score" and not refused.recorded:
                 await self._record_refused(route.name, request, refused)
             raise refused from error
@@ -234,7 +237,7 @@ class App:
         try:
             await self._outbox.append(layout.use_case.name, "label", request.identity, labels)
         except CaptureError as error:
-            raise self._not_captured(request, error) from error
+            raise self._not_captured(layout.use_case.name, request, error) from error
         return reply_json(202, {"accepted": len(labels), "request_id": request.identity})
 
     async def _record_refused(self, name: str, request: Request, refused: RequestRefused) -> None:
@@ -243,13 +246,13 @@ class App:
         try:
             await self._outbox.append(self._known(name), "request", request.identity, [record])
         except CaptureError as error:
-            fault = self._not_captured(request, error)
+            fault = self._not_captured(self._known(name), request, error)
             if name not in self._layouts or self._layouts[name].use_case.serving.when_capture_fails == "refuse":
                 raise fault from error
             self._metrics.count_lost(name, 1)
 
-    def _not_captured(self, request: Request, error: CaptureError) -> RequestRefused:
-        log.error("capture failed: request_id=%s %s", request.identity, error)
+    def _not_captured(self, name: str, request: Request, error: CaptureError) -> RequestRefused:
+        note_uncaptured(name, request.identity, error)
         return RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED)
 
     def _known(self, name: str) -> str:
@@ -282,7 +285,7 @@ def _score_aside(question: Question, turn: Turn, layout: Layout, request_id: str
     return score_batch(question.batch, turn.asked, layout, request_id, question.render, found=found)
 
 
-def _own_fault(request_id: str) -> RequestRefused:
-    """What the client is told of an exception that is being handled: nothing; the log has all of it."""
-    log.exception("request failed: request_id=%s", request_id)
+def _own_fault(error: Exception, request_id: str) -> RequestRefused:
+    """What the client is told of an exception that nobody expected: nothing; the log has all of it."""
+    _failed.note("", f"request_id={request_id}", error)
     return RequestRefused(Code.PREPROCESSING_FAILED, "internal error")

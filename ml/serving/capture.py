@@ -94,6 +94,11 @@ class Outbox:
         except sqlite3.Error:
             return float("nan")
 
+    @property
+    def depth(self) -> int:
+        """Requests whose rows wait to be written."""
+        return len(self._waiting)
+
     async def append(self, use_case: str, kind: Kind, request_id: str, payloads: list[bytes]) -> None:
         """Return when the rows are on disk.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 #: Upper bounds of the latency histogram, seconds.
@@ -22,13 +22,35 @@ class Totals(NamedTuple):
     seconds: float
 
 
+#: What is told of the process, in the words of Prometheus' own client libraries where it has any.
+_MEASURED = {
+    "cpu_seconds": ("process_cpu_seconds_total", "counter"),
+    "memory_bytes": ("process_resident_memory_bytes", "gauge"),
+    "open_files": ("process_open_fds", "gauge"),
+    "disk_free_share": ("perennial_disk_free_ratio", "gauge"),
+}
+
+
 class Metrics:
-    """What a replica has done since it started."""
+    """What a replica has done since it started.
+
+    Attributes
+    ----------
+    exceptions
+        What the log has with a trace.
+    measured
+        Newest measurements of the process, by the telemetry: CPU, memory, open files, disk.
+    depth
+        Requests that wait now: for their turn, for a thread, for the outbox.
+    """
 
     bounds = BOUNDS
 
     def __init__(self) -> None:
-        self.telemetry_lost = 0
+        self.telemetry_lost = self.exceptions = 0
+        self.measured: dict[str, float] = {}
+        self.depth: Callable[[], int] = int
+        self._deepest = 0
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[str] = Counter()
@@ -53,6 +75,15 @@ class Metrics:
     def count_degraded(self, use_case: str, code: int, rows: int) -> None:
         """Count rows that the last good version answered, by the code with which the present one failed."""
         self._degraded[use_case, code] += rows
+
+    def note_depth(self) -> None:
+        """Remember the queue if it is the longest since somebody asked."""
+        self._deepest = max(self._deepest, self.depth())
+
+    def take_deepest(self) -> int:
+        """Longest queue since this was asked last; may be asked for in another thread."""
+        deepest, self._deepest = self._deepest, 0
+        return max(deepest, self.depth())
 
     def rows(self, use_case: str) -> dict[int, int]:
         """Rows of a use case by the code that they ended with."""
@@ -94,7 +125,14 @@ class Metrics:
         lines += [
             "# TYPE perennial_telemetry_lost_total counter",
             f"perennial_telemetry_lost_total {self.telemetry_lost}",
+            "# TYPE perennial_exceptions_total counter",
+            f"perennial_exceptions_total {self.exceptions}",
+            "# TYPE perennial_queue_depth gauge",
+            f"perennial_queue_depth {self.depth()}",
         ]
+        for measured, value in self.measured.items():
+            name, kind = _MEASURED[measured]
+            lines += [f"# TYPE {name} {kind}", f"{name} {_number(value)}"]
         for name, values in by_use_case.items():
             lines.append(f"# TYPE {name} gauge")
             lines += [f'{name}{{use_case="{use_case}"}} {_number(value)}' for use_case, value in values.items()]

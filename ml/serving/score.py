@@ -22,8 +22,10 @@ from ml.serving.degraded import Degraded
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
+from ml.serving.repeats import Repeats
 
 log = logging.getLogger(__name__)
+_unprepared, _uninferred = Repeats(log, "preprocessing failed"), Repeats(log, "inference failed")
 
 #: Class, its probability, and the probabilities of all classes; of a regression nothing, nothing, and the number.
 Answer = tuple[str | None, float | None, list[float]]
@@ -219,7 +221,7 @@ def answer_batches(batches: Sequence[Batch], model: Model, layout: Layout) -> li
     try:
         inputs = _join(asked)
     except Exception as error:  # whatever it is: these rows could not be made into what the graph takes
-        log.exception("preprocessing failed: use_case=%s", layout.use_case.name)
+        _unprepared.note(layout.use_case.name, error=error)
         refusal = (RowRefusal(Code.PREPROCESSING_FAILED, f"inputs cannot be built: {type(error).__name__}"),)
         return [_fail(batch, refusal if batch in asked else None) for batch in batches]
     try:
@@ -227,7 +229,7 @@ def answer_batches(batches: Sequence[Batch], model: Model, layout: Layout) -> li
     except Exception as error:  # onnxruntime's own exceptions have no common root
         if len(asked) > 1:
             return [answer_batches([batch], model, layout)[0] for batch in batches]
-        log.exception("inference failed: use_case=%s", layout.use_case.name)
+        _uninferred.note(layout.use_case.name, error=error)
         refusal = (refuse_failure(error),)
         return [_fail(batch, refusal if batch in asked else None) for batch in batches]
     return _deal(batches, asked, told, _count_beyond(inputs, model, layout) if asked else [], layout)

@@ -29,6 +29,7 @@ from ml.records.event import Event
 from ml.records.rollup import ROLLUP_SECONDS, Rollup
 from ml.records.spool import SCHEMA
 from ml.serving.metrics import Metrics
+from ml.serving.repeats import say_repeated
 
 LOOK_SECONDS = 1.0
 
@@ -49,7 +50,7 @@ _NOTED_CODES = {"capture_failed": int(Code.CAPTURE_FAILED), "release_refused": i
 _TOLD_OTHERWISE = frozenset({Code.OK, Code.CAPTURE_FAILED})
 #: Counted by rows, with their code; the log has the trace.
 _COUNTED = frozenset({"inference_failed", "preprocessing_failed"})
-_FIELD = re.compile(r"\b(use_case|code|request_id)=(\S+)")
+_FIELD = re.compile(r"\b(use_case|code|request_id|count)=(\S+)")
 
 log = logging.getLogger(__name__)
 
@@ -115,14 +116,15 @@ class Notes(logging.Handler):
         """Keep a line until the next look."""
         text = record.getMessage()
         name = re.sub(r"[^a-z]+", "_", text.partition(":")[0].lower()).strip("_")[:100] or "logged"
-        self.exceptions += record.exc_info is not None
+        fields = dict(reversed(_FIELD.findall(text)))  # the first of a name is ours, whatever the rest holds
+        code, told = fields.get("code", ""), fields.get("count", "")
+        count = max(1, int(told)) if told.isdecimal() else 1
+        self.exceptions += count if record.exc_info else 0
         if name in _COUNTED:
             return
         if len(self._events) >= NOTED_LINES:
-            self.lost += 1
+            self.lost += count
             return
-        fields = dict(_FIELD.findall(text))
-        code = fields.get("code", "")
         self._events.append(
             Event(
                 time=datetime.fromtimestamp(record.created, UTC),
@@ -133,6 +135,7 @@ class Notes(logging.Handler):
                 severity="error" if record.levelno >= logging.ERROR else "warning",
                 message=" ".join(text.split())[:2000],
                 request_id=fields.get("request_id", "")[:200],
+                count=count,
             )
         )
 
@@ -168,6 +171,7 @@ class TelemetryWriter:
         """Begin to look."""
         logging.getLogger("ml.serving").addHandler(self._notes)
         self._process.cpu_percent(None)
+        self._gauges()  # known from the start
         self._thread.start()
 
     def stop(self) -> None:
@@ -185,6 +189,7 @@ class TelemetryWriter:
     def look(self, rolled: float, *, last: bool = False) -> float:
         """Tell what is new; returns when the rollup that runs now began."""
         now = time.time()
+        say_repeated(float("inf") if last else time.monotonic())
         try:
             events = [("event", event.model_dump_json()) for event in self._events(now)]
             if events:
@@ -192,6 +197,7 @@ class TelemetryWriter:
             if last or now - rolled >= ROLLUP_SECONDS:
                 rolled = now if self._roll_up(rolled, now) else rolled
             self._metrics.telemetry_lost = self._spool.lost + self._notes.lost
+            self._metrics.exceptions = self._notes.exceptions
         except Exception:  # the look goes on, whatever it meets
             log.exception("telemetry failed: source=%s", self._replica)
         return rolled
@@ -256,7 +262,8 @@ class TelemetryWriter:
         exceptions, self._noted = self._notes.exceptions - self._noted, self._notes.exceptions
         if exceptions:
             rollups.append(Rollup(**of, name="exceptions", n=exceptions, total=exceptions))
-        gauges = self._gauges()
+        gauges, deepest = self._gauges(), self._metrics.take_deepest()
+        rollups.append(Rollup(**of, name="queue_depth", n=1, total=self._metrics.depth(), high=deepest))
         rollups += [
             Rollup(**of, use_case=use_case, name="capture_lost_rows", n=1, total=n, high=n)
             for (use_case, _), n in _more(now.lost, before.lost).items()
@@ -264,13 +271,20 @@ class TelemetryWriter:
         return rollups + [Rollup(**of, name=name, n=1, total=value, high=value) for name, value in gauges.items()]
 
     def _gauges(self) -> dict[str, float]:
-        memory = self._process.memory_info().rss / 2**20
+        with self._process.oneshot():
+            memory, spent = self._process.memory_info().rss, self._process.cpu_times()
         disk = shutil.disk_usage(self._outbox.parent)
-        return {
-            "cpu_share": self._process.cpu_percent(None) / 100,
-            "memory_mb": memory,
+        self._metrics.measured = {
+            "cpu_seconds": spent.user + spent.system,
+            "memory_bytes": memory,
             "open_files": self._process.num_fds(),
             "disk_free_share": disk.free / disk.total,
+        }
+        return {
+            "cpu_share": self._process.cpu_percent(None) / 100,
+            "memory_mb": memory / 2**20,
+            "open_files": self._metrics.measured["open_files"],
+            "disk_free_share": self._metrics.measured["disk_free_share"],
             "outbox_rows": float(_count(self._outbox)),
             "telemetry_lost": float(self._spool.lost + self._notes.lost),
         }

@@ -22,11 +22,13 @@ from ml.serving.metrics import Metrics
 from ml.serving.model import Model
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question
+from ml.serving.repeats import Repeats
 from ml.serving.score import Scored, score_batch
 from ml.serving.trial import Trial
 from ml.serving.watch import Releases
 
 log = logging.getLogger(__name__)
+_uncaptured, _failed = Repeats(log, "capture failed"), Repeats(log, "scoring failed")
 
 #: Rows that are asked in one turn; the rest waits for the next one, so that sockets are read in between.
 ROWS_PER_TURN = 400
@@ -78,6 +80,11 @@ class Tick:
         self._releases, self._outbox, self._metrics = releases, outbox, metrics
         self._asked: list[Asked] = []
 
+    @property
+    def depth(self) -> int:
+        """Questions that wait for their turn."""
+        return len(self._asked)
+
     def ask(self, asked: Asked) -> None:
         """Have a question answered at the end of this turn."""
         self._asked.append(asked)
@@ -90,7 +97,7 @@ class Tick:
 
         def settle(fault: CaptureError | None) -> None:
             if fault is not None:
-                log.error("capture failed: use_case=%s request_id=%s %s", name, request_id, fault)
+                note_uncaptured(name, request_id, fault)
                 if layout.use_case.serving.when_capture_fails == "refuse":
                     self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), len(scored.records))
                     done(RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED))
@@ -105,6 +112,7 @@ class Tick:
         self._outbox.put(name, "request", request_id, scored.records, settle)
 
     def _end(self) -> None:
+        self._metrics.note_depth()
         asked = self._take()
         groups: dict[str, list[Asked]] = {}
         for one in asked:
@@ -138,7 +146,7 @@ class Tick:
         try:
             self._score(group, turn)
         except Exception as error:  # of our own; nobody may wait for ever
-            log.exception("scoring failed: use_case=%s", group[0].layout.use_case.name)
+            _failed.note(group[0].layout.use_case.name, error=error)
             for one in group:
                 one.done(_fault(error))
 
@@ -160,6 +168,11 @@ class Tick:
             if trial is not None:
                 trial.count(model, batch.asked_codes, seconds)
             self.capture(batch, one.layout, one.request_id, one.done)
+
+
+def note_uncaptured(use_case: str, request_id: str, fault: CaptureError) -> None:
+    """Say that a request could not be recorded."""
+    _uncaptured.note(use_case, f"request_id={request_id} {fault}")
 
 
 def no_model(layout: Layout) -> RequestRefused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -36,9 +38,11 @@ from ml.errors import ServiceAway
 from ml.records.event import Event
 from ml.records.rollup import Rollup
 from ml.store.database import open_engine
-from ml.store.spool import Spool
+from ml.store.spool import Spool, Spooled
 
 _METADATA = MetaData()
+
+_LONGEST_KEY = 500
 
 #: Moments are seconds since the epoch here: a day of events is read in one go, and dates are slow to parse.
 _EVENTS = Table(
@@ -54,7 +58,7 @@ _EVENTS = Table(
     Column("message", Text, nullable=False),
     Column("request_id", String(200), nullable=False),
     Column("model_version", Integer),
-    Column("key", String(500), nullable=False),
+    Column("key", String(_LONGEST_KEY), nullable=False),
     Column("count", Integer, nullable=False),
     Index("telemetry_events_by_time", "time"),
     Index("telemetry_events_by_name", "name", "time"),
@@ -97,6 +101,14 @@ _SPOOLS = Table(
 )
 
 _BATCH = 5_000
+
+#: Event about rows of a spool that are no records of ours.
+NOT_UNDERSTOOD = "telemetry_not_understood"
+
+#: PostgreSQL refuses what does not fit, and the character NUL: one such event would keep all others out.
+_LONGEST = {
+    column.name: getattr(column.type, "length", None) for column in _EVENTS.c if isinstance(column.type, String)
+}
 
 _TOLD = tuple(name for name in Event.model_fields if name != "format")
 
@@ -202,8 +214,7 @@ class Telemetry:
                 return Taken()
             seq = self._position(spool.identity)
             while batch := spool.read(after=seq, limit=batch_rows):
-                found = [_event_row(Event.model_validate_json(row.payload)) for row in batch if row.kind == "event"]
-                measured = [_rollup_row(Rollup.model_validate_json(r.payload)) for r in batch if r.kind == "rollup"]
+                found, measured = _understand(batch, path)
                 if not self._take(spool.identity, seq, batch[-1].seq, found, measured):
                     break  # another collector takes this spool
                 seq = batch[-1].seq
@@ -245,7 +256,7 @@ class Telemetry:
         asked = or_(*(_asked(_EVENTS.c.time, _EVENTS.c.name, need, _EVENTS.c.code) for need in needs))
         query = select(*columns).where(_EVENTS.c.time < until.timestamp(), asked).order_by(_EVENTS.c.time)
         with self._transaction() as connection:
-            return [EventRow._make(row) for row in connection.execute(query)]
+            return [EventRow._make(row) for row in connection.execute(query).all()]  # all at once: half the time
 
     def read_rollups(self, needs: Sequence[Need], *, until: datetime) -> list[RollupRow]:
         """Rollups of intervals that ended before a moment and that one of the needs asks for, oldest first."""
@@ -257,7 +268,7 @@ class Telemetry:
         asked = or_(*(_asked(table.time, table.name, need) for need in needs))
         query = select(*columns).where(end <= until.timestamp(), asked).order_by(end)
         with self._transaction() as connection:
-            return [RollupRow._make(row) for row in connection.execute(query)]
+            return [RollupRow._make(row) for row in connection.execute(query).all()]
 
     def begin(self) -> datetime | None:
         """Moment of the oldest row that is kept; None before the first."""
@@ -310,7 +321,11 @@ class Telemetry:
                     if seq:
                         return False
                     connection.execute(insert(_SPOOLS).values(identity=identity, seq=reached))
-                _insert(connection, _EVENTS, events)
+                _insert(connection, _EVENTS, [row for row in events if not row["key"]])
+                for row in events:
+                    if row["key"]:
+                        with suppress(IntegrityError), connection.begin_nested():  # of a key the first stays
+                            _insert(connection, _EVENTS, [row])
                 _insert(connection, _ROLLUPS, rollups)
         except IntegrityError:
             return False
@@ -343,8 +358,34 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) ->
         connection.execute(insert(table), rows)
 
 
+def _understand(batch: Sequence[Spooled], path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows for the database; those that are no records of ours are told of, and hold up nothing."""
+    events, rollups, faults = [], [], []
+    for row in batch:
+        try:
+            if row.kind == "event":
+                events.append(_event_row(Event.model_validate_json(row.payload)))
+            else:
+                rollups.append(_rollup_row(Rollup.model_validate_json(row.payload)))
+        except ValidationError as error:
+            faults.append(error)
+    if faults:
+        told = f"{len(faults)} rows of {path.name} are not understood, such as: {faults[0]}"
+        of: dict[str, Any] = {"time": datetime.now(UTC), "use_case": None, "source": path.stem[:100]}
+        fault = Event(**of, name=NOT_UNDERSTOOD, severity="error", message=told[:2000], count=len(faults))
+        events.append(_event_row(fault))
+    return events, rollups
+
+
 def _event_row(event: Event) -> dict[str, Any]:
-    return event.model_dump(exclude={"format"}) | {"time": event.time.timestamp()}
+    row = event.model_dump(exclude={"format"}) | {"time": event.time.timestamp()}
+    if len(event.key) > _LONGEST_KEY:  # cut, but still another one than its like
+        digest = hashlib.sha256(event.key.encode("utf-8", "replace")).hexdigest()[:16]
+        row["key"] = f"{event.key[: _LONGEST_KEY - 17]}~{digest}"
+    for name, longest in _LONGEST.items():
+        if row[name] is not None:
+            row[name] = row[name].replace("\0", "\ufffd")[:longest]
+    return row
 
 
 def _event(row: Any) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,6 +46,33 @@ def smtp_server(post: Post) -> Iterator[Post]:
         yield post
     finally:
         controller.stop()
+
+
+@contextmanager
+def dripping_server() -> Iterator[int]:
+    """A server that says a byte ten times a second and never ends a line; its port."""
+    ended = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.1)
+
+    def drip() -> None:
+        while not ended.is_set():
+            try:
+                client, _ = server.accept()
+            except TimeoutError:
+                continue
+            with client, suppress(OSError):
+                while not ended.wait(0.1):
+                    client.sendall(b"2")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        ended.set()
+        thread.join()
+        server.close()
 
 
 @contextmanager

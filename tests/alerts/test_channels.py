@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import socket
+from datetime import timedelta
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
@@ -15,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.alerts.channels import Channels
+from ml.alerts.smtp import send_mail
 from ml.alerts.webhook import choose_address, is_public, send_webhook
 from ml.errors import InputError, PerennialError, ServiceAway
 from ml.records.alert import Notice
-from tests.alerts.servers import Post, http_server, smtp_server
+from tests.alerts.servers import Post, dripping_server, http_server, smtp_server
 
 FAILED = {"name": "failed", "condition": {"kind": "match", "where": {"codes": [401]}}, "group_by": ["use_case"]}
 
@@ -121,6 +123,54 @@ def test_where_no_channel_is_left_the_mailbox_has_it(installation, event, rules_
     assert installation.deliver(rules, Channels(installation.mailbox, SECRETS)) == []
 
 
+def test_a_notice_outlives_a_disk_that_is_full(installation, event, rules_of):
+    """The mailbox is the only channel and cannot be written: it is tried each minute, and the notice comes late."""
+    rules = rules_of(FAILED)
+    installation.tell(event(0))
+    installation.look(rules, 1)
+    installation.mailbox.write_text("a file stands in the folder's place")
+
+    first = installation.deliver(rules)
+    installation.mailbox.unlink()
+    soon = installation.deliver(rules)
+    installation.now += timedelta(minutes=1)
+    then = installation.deliver(rules)
+
+    assert [one.outcome for one in first] == ["failed"] * 4
+    assert (soon, [one.outcome for one in then]) == ([], ["given_up"])
+    assert len(installation.letters()) == 1
+
+
+def test_after_a_day_without_any_place_a_notice_is_given_up(installation, event, rules_of):
+    """And on record as such."""
+    rules = rules_of(FAILED)
+    installation.tell(event(0))
+    installation.look(rules, 1)
+    installation.mailbox.write_text("a file stands in the folder's place")
+    installation.deliver(rules)
+    installation.now += timedelta(days=1)
+
+    (last,) = installation.deliver(rules)
+    installation.now += timedelta(days=1)
+
+    assert (last.outcome, installation.deliver(rules)) == ("given_up", [])
+
+
+@pytest.mark.parametrize("kind", ["webhook", "email"])
+def test_a_peer_that_drips_is_cut_off(installation, notice, monkeypatch, kind):
+    """A byte now and then meets every time-out of a socket; the whole conversation has a deadline."""
+    monkeypatch.setattr("ml.alerts.deadline.TALK_SECONDS", 0.5)
+    hook = {"secret": "plum", "allow_private": True, "now": installation.now}
+    mail = {"sender": "a@b.example", "to": ("c@d.example",)}
+    with dripping_server() as port:
+        send = {
+            "webhook": lambda: send_webhook(notice, url=f"http://127.0.0.1:{port}/", **hook),
+            "email": lambda: send_mail(notice, server=f"smtp+plain://127.0.0.1:{port}", **mail),
+        }[kind]
+        with pytest.raises(ServiceAway):
+            send()
+
+
 def test_a_secret_that_is_not_set_is_named_and_never_shown(installation, event, rules_of):
     """The name of the missing one, and of those that are there."""
     mail = {"kind": "email", "server": "smtp", "to": ["ops@example.org"]}
@@ -208,6 +258,15 @@ def test_one_private_address_of_many_is_enough_to_refuse(monkeypatch):
 
     with pytest.raises(InputError, match=r"private address.*10\.0\.0\.1"):
         choose_address("both.example", 80, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["fec0::1", "::127.0.0.1", "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1", "5f00::1", "3fff::1", "192.88.99.1"],
+)
+def test_what_is_not_given_out_for_the_public_is_private(address):
+    """Site-local, IPv4-compatible, behind a translator of one's own, routing segments, documentation, dead relays."""
+    assert not is_public(address)
 
 
 @given(st.ip_addresses(v=4))

@@ -186,6 +186,22 @@ def test_a_rule_is_replayed_over_history_as_it_would_have_looked(installation, e
     assert [found.fired for found in replayed] == [2, 2]
 
 
+def test_alerts_with_long_names_are_told_apart(installation, event, rules_of):
+    """Two groups alike in their first thousand quoted characters, two whose slashes fall otherwise: eight notices."""
+    where = {"kind": "match", "where": {"codes": [401]}}
+    rules = rules_of({"name": "failed", "condition": where, "group_by": ["key", "source"], "resolve_after": "1m"})
+    long = "k/" * 249
+    pairs = ((long + "a", "s"), (long + "b", "s"), ("a/b", "c"), ("a", "b/c"))
+    installation.tell(*(event(0, key=key, source=source) for key, source in pairs))
+
+    for minute in (1, 7, 9):
+        installation.look(rules, minute)
+
+    keys = [notice.key for notice in installation.store.notices()]
+    assert len(keys) == len(set(keys)) == 8
+    assert max(map(len, keys)) <= 1000
+
+
 def test_the_scoreboard_counts_by_hand(installation, event, rules_of):
     """Two episodes, one acknowledged after a minute; the newest mark of each counts."""
     from ml.alerts.machine import acknowledge

@@ -59,6 +59,10 @@ def test_an_alert_from_its_look_to_its_mark(perennial, home, told):
     story = answer(perennial, "history", "--rule", "inference_errors")
     assert [(step["step"], step["actor"]) for step in story["steps"]] == [("fired", ""), ("acknowledged", "ana")]
     assert [one["outcome"] for one in story["deliveries"]] == ["delivered"]
+    assert answer(perennial, "history", "--rule", "availability")["deliveries"] == []
+    assert answer(perennial, "history", "--since", "2100-01-01")["deliveries"] == []
+    (event,) = json.loads(perennial("events", "--name", "alert_acknowledged", "--json").out)["events"]
+    assert event["message"] == "inference_errors (harbour_weather, 401): seen by ana"
     (score,) = answer(perennial, "scoreboard")["rules"]
     assert (score["rule"], score["fired"], score["acknowledged"], score["precision"]) == ("inference_errors", 1, 1, 1.0)
     for command in ("list", "history", "scoreboard"):
@@ -100,6 +104,8 @@ def test_a_silenced_rule_tells_nobody(perennial, home, told):
 
     assert ("inference_errors", "fired") in [(step["rule"], step["step"]) for step in looked["steps"]]
     assert looked["deliveries"] == []
+    (event,) = json.loads(perennial("events", "a drill", "--json").out)["events"]
+    assert (event["name"], event["source"]) == ("alert_silenced", "command")
 
 
 def test_a_channel_is_tried(perennial, home, told):

@@ -230,7 +230,7 @@ class Service:
         with log:
             command = [sys.executable, *(["-c", program] if program else ["-m", "ml.serving"]), *options]
             self.process = subprocess.Popen(command, env=environment, cwd=HOME, stdout=log, stderr=log)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while time.monotonic() < until and self.process.poll() is None:
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(f"{self.url}/health/live", trust_env=False)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ml.serving.metrics import Metrics
 from ml.serving.telemetry import SAMPLES, Sample, TelemetryWriter, tell_refusals
 from ml.store.telemetry import Need, Telemetry
+from tests.serving.exposition import read_exposition
 
 
 @pytest.fixture
@@ -100,6 +101,28 @@ def test_an_answer_that_cannot_be_recorded_is_told(service, installation, row_of
     assert event.request_id == reply["request_id"]
 
 
+def test_what_each_request_meets_is_logged_once_a_period_with_its_number(service, installation, row_of, collect):
+    """Two hundred answers that cannot be recorded: the first at once, the others as one line and one event."""
+    installation.release("quay", version=1, weight=0.1)
+    service.start()
+    for file in installation.outbox.parent.glob("replica-0.sqlite*"):
+        file.unlink()
+    installation.outbox.mkdir()
+
+    body = {"rows": [row_of(installation.use_cases["quay"])]}
+
+    with service.client() as client:
+        for _ in range(200):
+            assert client.post("/score/quay", json=body).status_code == 503
+    service.end()
+    events = collect(lambda found: sum(event.count for event in found) >= 200)
+
+    assert sum(event.count for event in events) == 200
+    assert {(event.name, event.code, event.use_case) for event in events} == {("capture_failed", 501, "quay")}
+    assert all(event.request_id for event in events)
+    assert len(events) <= 4  # at once, one for each ten seconds, and what was left at the end
+
+
 def test_rollups_hold_what_was_asked_and_what_it_took(service, installation, row_of, collect):
     """Requests by status, rows by code, a histogram of seconds, and the state of the process; the last at its end."""
     installation.release("quay", version=1, weight=0.1)
@@ -124,8 +147,21 @@ def test_rollups_hold_what_was_asked_and_what_it_took(service, installation, row
     assert total["requests", "quay", "422"] == 1
     assert (total["rows", "quay", "0"], total["rows", "quay", "201"]) == (5, 1)
     assert total["reply_seconds", None, ""] >= 6
-    assert {"cpu_share", "memory_mb", "open_files", "disk_free_share", "outbox_rows"} <= {row.name for row in rows}
-    assert "perennial_telemetry_lost_total 0" in metrics
+    gauges = {"cpu_share", "memory_mb", "open_files", "disk_free_share", "outbox_rows", "queue_depth"}
+    assert gauges <= {row.name for row in rows}
+    assert max(row.high for row in rows if row.name == "queue_depth") >= 1
+    found = read_exposition(metrics)
+    assert found["perennial_telemetry_lost_total", ()] == 0
+    assert found["perennial_rows_total", (("code", "201"), ("use_case", "quay"))] == 1
+    assert found["process_resident_memory_bytes", ()] > 2**20
+    assert {name for name, _ in found} >= {
+        "perennial_exceptions_total",
+        "perennial_queue_depth",
+        "perennial_outbox_rows",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "perennial_disk_free_ratio",
+    }
 
 
 def test_a_spool_that_cannot_be_written_harms_no_answer_and_is_counted(service, installation, row_of):

@@ -166,6 +166,44 @@ def test_a_spool_is_taken_once_and_emptied(telemetry, tmp_path):
         assert db.execute("SELECT count(*) FROM spooled").fetchone() == (0,)
 
 
+def test_rows_that_are_not_understood_hold_up_nothing(telemetry, tmp_path):
+    """Of a newer version, of no version: the rows around them are taken, and one event says how many were not."""
+    path = tmp_path / "replica-0.sqlite"
+    fill(path, 0, 2)
+    newer = event().model_dump_json().replace('"format":2', '"colour":"red","format":2')
+    Writer(path).append([("event", newer), ("rollup", "no JSON at all"), ("event", "{}")])
+    fill(path, 2, 2)
+
+    taken, again = telemetry.take_spool(path), telemetry.take_spool(path)
+
+    (told,) = telemetry.search(names=["telemetry_not_understood"])
+    assert (taken.events, again.events, told.count, told.source) == (5, 0, 3, "replica-0")
+    assert "colour" in told.message
+    assert len(telemetry.search(codes=[401])) == 4
+
+
+def test_a_keyed_event_that_is_known_holds_up_no_spool(telemetry, tmp_path):
+    """Of a name and key the first stays, wherever it came from."""
+    path = tmp_path / "replica-0.sqlite"
+    telemetry.add_events([event(key="k")])
+    Writer(path).append([("event", event(key="k").model_dump_json())])
+    fill(path, 0, 2)
+
+    telemetry.take_spool(path)
+
+    assert len(telemetry.search()) == 3
+
+
+def test_what_a_database_would_refuse_is_made_to_fit(telemetry):
+    """A NUL, and a name that is too long: PostgreSQL takes neither."""
+    telemetry.add_events([event(name="n" * 200, message="a\0b", request_id="r" * 300)])
+
+    (told,) = telemetry.search()
+    assert (len(told.name), told.message, len(told.request_id)) == (100, "a\ufffdb", 200)
+    telemetry.add_events([event(key="k" * 600 + end) for end in "aab"])
+    assert len({told.key for told in telemetry.search()}) == 3  # two of them, and that without any
+
+
 def test_a_spool_made_anew_is_another_one(telemetry, tmp_path):
     """Its positions begin at one again and are not taken for known ones."""
     path = tmp_path / "replica-0.sqlite"
