@@ -25,14 +25,17 @@ from benchmarks.memory import compare_memory
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
-from benchmarks.scoring import compare_scoring
+from benchmarks.replay import draw_replay, measure_replay
+from benchmarks.reports import draw_reports, measure_reports
+from benchmarks.scoring import draw_scoring, measure_scoring
 from benchmarks.soak import SECONDS, draw_soak, measure_soak
+from benchmarks.swaps import draw_swaps, measure_swaps
 from benchmarks.table import draw, draw_detection
 from benchmarks.years import compare_years
 from ml.cli.output import print_json, progress_line, stderr, stdout
 from ml.settings import settings
 
-COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years, "scoring": compare_scoring}
+COMPARED = {"drift": compare_drift, "memory": compare_memory, "years": compare_years}
 
 
 class Part(NamedTuple):
@@ -51,6 +54,7 @@ def _tell_poison(found: Mapping[str, tuple[Clean, tuple[Poisoned, ...]]]) -> obj
 
 
 MEASURED = {
+    "scoring": Part(measure_scoring, draw_scoring),
     "detection": Part(compare_detection, draw_detection),
     "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),
@@ -60,10 +64,13 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "reports": Part(measure_reports, draw_reports),
     "kills": Part(measure_kills, draw_kills),
     "fuzz": Part(measure_fuzz, draw_fuzz),
     "soak": Part(measure_soak, draw_soak),
     "releases": Part(measure_releases, draw_releases),
+    "replay": Part(measure_replay, draw_replay),
+    "swaps": Part(measure_swaps, draw_swaps),
     "rollback": Part(measure_going_back, draw_going_back, lambda found: [dataclasses.asdict(one) for one in found]),
 }
 PARTS = (*COMPARED, *MEASURED)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from benchmarks.installation import LATER, NAME, Installation
+from benchmarks.ledger_writers import KILLS, Written, write_together
 from ml.governance.export import EXPORT, export_ledger
 from ml.governance.verification import verify_all, verify_ledger
 from ml.records.governance import LedgerResumed
@@ -65,6 +66,8 @@ class LedgerBench:
         Of ``many`` entries: the product on its database, and the stand-alone verifier on the export, start included.
     append_ms
         Median of one record with its entry.
+    written
+        What eight writers at once have left, of which one after the other was killed.
     """
 
     tamperings: tuple[Tampering, ...]
@@ -76,10 +79,17 @@ class LedgerBench:
     every_signature_seconds: Seconds
     alone_seconds: Seconds
     append_ms: float
+    written: Written
 
 
 def measure_ledger(
-    folder: Path, say: Callable[[str], None], *, each: int = 100, versions: int = 40, many: int = 100_000
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    each: int = 100,
+    versions: int = 40,
+    many: int = 100_000,
+    kills: int = KILLS,
 ) -> LedgerBench:
     """Tamper with an installation ``each`` times in each way, and verify ``many`` entries.
 
@@ -99,6 +109,9 @@ def measure_ledger(
         found.append(
             Tampering(kind, sum(_is_found(installation, tamper, folder / "copy", rng) for _ in range(each)), each)
         )
+    say("eight writers, killed at random")
+    (folder / "written").mkdir()
+    written = write_together(folder / "written", kills=kills)
     say(f"{many:,} entries")
     return LedgerBench(
         tuple(found),
@@ -107,6 +120,7 @@ def measure_ledger(
         len(installation.control.ledger_entries()),
         many,
         *_seconds(folder / "many", many),
+        written,
     )
 
 
@@ -283,6 +297,13 @@ def _seconds(folder: Path, many: int) -> tuple[Seconds, Seconds, Seconds, float]
     return product, every, alone, 1000 * statistics.median(appended[1:])
 
 
+def _tell_writers(found: Written) -> str:
+    return (
+        f"eight writers, one killed {found.kills} times: {found.confirmed:,} records confirmed, {found.lost} lost, "
+        f"{len(found.findings)} findings in {found.entries:,} entries"
+    )
+
+
 def _timed(verify: Callable[[], bool]) -> Seconds:
     began, used = time.perf_counter(), os.times()
     if not verify():
@@ -291,8 +312,8 @@ def _timed(verify: Callable[[], bool]) -> Seconds:
     return Seconds(wall, sum(now[:4]) - sum(used[:4]))  # this process, and those that it waited for
 
 
-def draw_ledger(found: LedgerBench) -> tuple[Table, str, str]:
-    """Table of tamperings, a line about false alarms, a line about time."""
+def draw_ledger(found: LedgerBench) -> tuple[Table, str, str, str]:
+    """Table of tamperings, lines about false alarms, writers and time."""
     table = Table("tampering", "found", "of", title=f"tampering with a ledger of {found.entries} entries")
     for row in found.tamperings:
         table.add_row(row.kind, str(row.found), str(row.n))
@@ -301,6 +322,7 @@ def draw_ledger(found: LedgerBench) -> tuple[Table, str, str]:
     return (
         table,
         f"false alarms: {found.false_alarms} of {found.untouched} verifications of the untouched installation",
+        _tell_writers(found.written),
         "; ".join(
             (
                 f"{found.many:,} entries: verified in {found.verify_seconds}",

@@ -1,48 +1,114 @@
-"""Scoring one row over HTTP: ours, which records every answer before it leaves, beside peers that record nothing."""
+"""Scoring over HTTP: ours, which records every answer before it leaves, beside peers that record nothing.
+
+All serve the same forest on the same machine, one worker each. Every server is asked by the same clients, in
+interleaved rounds: single rows by 16 clients, then requests of 1,000 rows by 4. What a server answers is compared
+with onnxruntime first, and an answer that is no 200 is counted: a peer that answers errors is no peer.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.request import urlopen
 
-from benchmarks.table import Comparison
+import numpy as np
+from rich.table import Table
+
+from benchmarks.load import Load, generator, put_load
+from benchmarks.peers.environment import prepare
+from benchmarks.servers import PEERS, Row, Running, Server, ask, free_port, ours, running
 from ml.records.decision import RetrainRequest
-from ml.records.release import ReleaseManifest
-from ml.registry.manifest import digest_file, manifest_path, store_artifact
+from ml.records.release import Package, ReleaseManifest
+from ml.registry.golden import load_session
+from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
 from ml.settings import PROJECT, Settings
 from ml.store.lake import Lake
 from ml.training.assemble import assemble
 from ml.training.package import package
 from ml.use_case import UseCase, load
 
-ROUNDS, SECONDS = 5, 2.0
-ROW = [4.5, 0.5, 20.0, 180.0, 16.0, 1013.0, 1.0]
+ROUNDS, SECONDS = 5, 3.0
+CLIENTS, LARGE_CLIENTS = 16, 4
+LARGE = 1_000
+#: Use cases of the installation that has many.
+MANY = 50
+_BODIES = 64
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that is up, and what it is asked."""
+class Measured:
+    """One server under one kind of load; medians of ``n`` rounds.
+
+    Attributes
+    ----------
+    rate
+        Answers a second.
+    p50, p99
+        Of the time to an answer, seconds.
+    cpu
+        Processor time of all its processes per answer, seconds.
+    memory_mb
+        Resident memory of all its processes after the rounds.
+    start_seconds
+        From its start to its first answer.
+    failures
+        Requests of all rounds that were not answered with 200.
+    """
 
     name: str
-    port: int
-    path: str
-    body: bytes
+    what: str
+    rate: float
+    p50: float
+    p99: float
+    cpu: float
+    memory_mb: float
+    start_seconds: float
+    failures: int
+    requests: int
+    n: int
 
 
-def compare_scoring(folder: Path, say: Callable[[str], None]) -> list[Comparison]:
-    """Throughput of single rows, one worker each, 16 clients, in interleaved rounds.
+@dataclass(frozen=True)
+class Plan:
+    """How long everybody is measured, where questions are kept, and who is told."""
+
+    folder: Path
+    say: Callable[[str], None]
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoringBench:
+    """All servers.
+
+    Attributes
+    ----------
+    raw
+        Rows a second of onnxruntime alone, one thread, in batches of :data:`LARGE`.
+    """
+
+    generator: str
+    single: tuple[Measured, ...]
+    large: tuple[Measured, ...]
+    raw: float
+
+
+def measure_scoring(
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+    peers: Sequence[Server] = PEERS,
+) -> ScoringBench:
+    """Throughput and latency of our service, alone, with many use cases and with two replicas, beside peers.
 
     Parameters
     ----------
@@ -53,136 +119,176 @@ def compare_scoring(folder: Path, say: Callable[[str], None]) -> list[Comparison
     """
     say("training the forest that all serve")
     use_case = load(PROJECT / "use_cases" / "harbour_weather.yaml")
-    settings = Settings(var=folder, scoring_port=_free_port())
-    model = _train(use_case, folder)
-    _release(use_case, settings, model)
+    model, rows = train(use_case, folder)
+    plan = Plan(folder / "bodies", say, rounds, seconds)
+    plan.folder.mkdir()
     with ExitStack() as stack:
-        servers = [stack.enter_context(start(settings, model, say)) for start in (_ours, _fastapi, _mlflow)]
-        rates: dict[str, list[float]] = {server.name: [] for server in servers}
-        for number in range(ROUNDS):
-            for server in servers:
-                say(f"round {number + 1} of {ROUNDS}: {server.name}")
-                rates[server.name].append(_measure(server, folder))
-    ours, *peers = ((name, statistics.median(found)) for name, found in rates.items())
-    return [
-        Comparison("one row over HTTP, requests/s", ours[0], ours[1], name, rate, ours[1] / rate, n=ROUNDS)
-        for name, rate in peers
-    ]
+        servers = []
+        for server, python, settings in (*_ours(use_case, model, folder), *_peers(folder, peers, say)):
+            say(f"starting {server.name}")
+            servers.append(stack.enter_context(running(server, python, model / MODEL, settings)))
+            check(servers[-1], model, rows)
+        single = measure_rounds(servers, "1 row", [[row] for row in rows[:_BODIES]], CLIENTS, plan)
+        large = [rows[i * LARGE : (i + 1) * LARGE] for i in range(3)]
+        many = measure_rounds(servers, f"{LARGE} rows", large, LARGE_CLIENTS, plan)
+    return ScoringBench(generator(), single, many, measure_raw(model, large))
 
 
-def _train(use_case: UseCase, folder: Path) -> Path:
+def train(use_case: UseCase, folder: Path) -> tuple[Path, list[Row]]:
+    """Package of a forest of the use case's history, and rows of that history without a gap."""
     until = use_case.training.history.until
     request = RetrainRequest(
         key="bench", use_case=use_case.name, as_of=until or datetime.now(UTC), reason="benchmark", actor="make bench"
     )
     lake = Lake(folder / "lake", use_case)
     found = assemble(use_case, request, lake=lake, home=PROJECT, champion_version=None, champion_watermark=None)
-    package("random_forest", lake.read_training(found.data_version), found, use_case, folder / "model")
-    return folder / "model"
+    history = lake.read_training(found.data_version)
+    package("random_forest", history, found, use_case, folder / "model")
+    numbers = history[list(use_case.numbers)].dropna().astype(float).round(4)
+    return folder / "model", numbers.to_numpy().tolist()
 
 
-def _release(use_case: UseCase, settings: Settings, model: Path) -> None:
-    described = json.loads((model / "package.json").read_text())
-    artifact = store_artifact(settings.releases, use_case.name, model)
+def release(use_case: UseCase, settings: Settings, model: Path) -> None:
+    """Have a package served as a use case's first version."""
+    described = Package.read(model / PACKAGE)
     ReleaseManifest(
         use_case=use_case.name,
         sequence=1,
         model_name=use_case.name,
         model_version=1,
-        digest=described["digest"],
-        package_digest=digest_file(model / "package.json"),
-        artifact=artifact,
+        digest=described.digest,
+        package_digest=digest_file(model / PACKAGE),
+        artifact=store_artifact(settings.releases, use_case.name, model),
         released_at=datetime.now(UTC),
         previous=None,
         reason="benchmark",
     ).write(manifest_path(settings.releases, use_case.name))
 
 
-@contextmanager
-def _ours(settings: Settings, model: Path, say: Callable[[str], None]) -> Iterator[Server]:
-    command = [sys.executable, "-m", "ml.serving"]
-    body = json.dumps({"data": [ROW]}).encode()
-    server = Server("Perennial, every answer on disk", settings.scoring_port, "/score/harbour_weather", body)
-    with _running(server, command, settings, f"http://127.0.0.1:{server.port}/health/ready", say):
-        yield server
+def _ours(use_case: UseCase, model: Path, folder: Path) -> Iterator[tuple[Server, Path, Settings]]:
+    for name, replicas, many in (
+        ("Perennial", 1, 1),
+        (f"Perennial, {MANY} use cases", 1, MANY),
+        ("Perennial, 2 replicas", 2, 1),
+    ):
+        home = folder / f"ours-{replicas}-{many}"
+        settings = Settings(home=home, var=home / "var", scoring_port=free_port())
+        settings.use_cases.mkdir(parents=True)
+        install(use_case, settings, model, copies=many)
+        yield ours(settings, name, replicas=replicas), Path(sys.executable), settings
 
 
-@contextmanager
-def _fastapi(settings: Settings, model: Path, say: Callable[[str], None]) -> Iterator[Server]:
-    body = json.dumps({"data": [ROW]}).encode()
-    server = Server("FastAPI + onnxruntime", _free_port(), "/score", body)
-    command = [sys.executable, "-m", "benchmarks.peers.fastapi_scoring", str(model / "model.onnx"), str(server.port)]
-    with _running(server, command, settings, f"http://127.0.0.1:{server.port}/docs", say):
-        yield server
+def install(use_case: UseCase, settings: Settings, model: Path, *, copies: int = 1) -> None:
+    """Write the use case's file, and copies of it under other names, and have each served."""
+    text = (PROJECT / "use_cases" / f"{use_case.name}.yaml").read_text()
+    described = Package.read(model / PACKAGE)
+    for number in range(copies):
+        name = use_case.name if number == 0 else f"{use_case.name}_{number}"
+        path = settings.use_cases / f"{name}.yaml"
+        path.write_text(text.replace(f"name: {use_case.name}\n", f"name: {name}\n", 1))
+        copy = load(path)
+        own = settings.var / "packages" / name
+        own.mkdir(parents=True)
+        (own / MODEL).write_bytes((model / MODEL).read_bytes())
+        described.model_copy(update={"use_case": name, "use_case_hash": copy.hash}).write(own / PACKAGE)
+        release(copy, settings, own)
 
 
-@contextmanager
-def _mlflow(settings: Settings, model: Path, say: Callable[[str], None]) -> Iterator[Server]:
-    import mlflow
-    import onnx
-
-    logged = model.with_name("mlflow-model")
-    mlflow.onnx.save_model(onnx.load(model / "model.onnx"), str(logged))
-    body = json.dumps({"inputs": {"numbers": [ROW]}}).encode()
-    server = Server("mlflow models serve", _free_port(), "/invocations", body)
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", str(server.port), "--workers", "1"]
-    with _running(server, command, settings, f"http://127.0.0.1:{server.port}/ping", say):
-        yield server
+def _peers(
+    folder: Path, peers: Sequence[Server], say: Callable[[str], None]
+) -> Iterator[tuple[Server, Path, Settings]]:
+    for server in peers:
+        python = prepare(server.peer, say) if server.peer else None
+        if python is not None:
+            yield server, python, Settings(var=folder / "peers")
 
 
-@contextmanager
-def _running(
-    server: Server, command: list[str], settings: Settings, url: str, say: Callable[[str], None]
-) -> Iterator[None]:
-    say(f"starting {server.name}")
-    path = settings.var / f"{server.port}.log"
-    environment = settings.child_environment()
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # MLflow's looks for uvicorn there
-    with path.open("wb") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdout=log, stderr=log, start_new_session=True
+def check(found: Running, model: Path, rows: Sequence[Row]) -> None:
+    """Refuse a server that answers otherwise than onnxruntime.
+
+    Raises
+    ------
+    RuntimeError
+        It does.
+    """
+    asked = rows[:50]
+    told = np.array(ask(found.port, found.server, asked))
+    (wanted,) = load_session(model / MODEL).run(["probabilities"], {"numbers": np.array(asked, dtype=np.float32)})
+    if told.shape != wanted.shape or not np.allclose(told, wanted, atol=1e-5):
+        raise RuntimeError(f"{found.server.name} answers otherwise than onnxruntime: {told[:3]}, {wanted[:3]}")
+
+
+def measure_rounds(
+    servers: Sequence[Running],
+    what: str,
+    questions: Sequence[Sequence[Row]],
+    clients: int,
+    plan: Plan,
+) -> tuple[Measured, ...]:
+    """Every server under the same questions, in interleaved rounds after one that warms up."""
+    rounds: dict[str, list[tuple[Load, float]]] = {found.server.name: [] for found in servers}
+    for number in range(-1, plan.rounds):
+        for found in servers:
+            plan.say(f"{what}, round {number + 1} of {plan.rounds}: {found.server.name}")
+            bodies = plan.folder / f"{found.port}.jsonl"
+            bodies.write_text("".join(f"{json.dumps(found.server.body(rows))}\n" for rows in questions))
+            spent = found.cpu_seconds()
+            load = put_load(found.port, found.server.path, bodies, seconds=plan.seconds, clients=clients)
+            if number >= 0:  # the first one warms up
+                rounds[found.server.name].append((load, found.cpu_seconds() - spent))
+    return tuple(_summarise(found, what, rounds[found.server.name]) for found in servers)
+
+
+def _summarise(found: Running, what: str, rounds: Sequence[tuple[Load, float]]) -> Measured:
+    loads = [load for load, _ in rounds]
+    return Measured(
+        name=found.server.name,
+        what=what,
+        rate=statistics.median(load.rate for load in loads),
+        p50=statistics.median(load.p50 for load in loads),
+        p99=statistics.median(load.p99 for load in loads),
+        cpu=statistics.median(spent / max(1, load.requests) for load, spent in rounds),
+        memory_mb=found.memory_mb(),
+        start_seconds=found.start_seconds,
+        failures=sum(load.failures for load in loads),
+        requests=sum(load.requests for load in loads),
+        n=len(rounds),
+    )
+
+
+def measure_raw(model: Path, questions: Sequence[Sequence[Row]]) -> float:
+    """Rows a second of onnxruntime alone, one thread, from arrays to arrays: the median of 20."""
+    session = load_session(model / MODEL)
+    taken = []
+    for number in range(20):
+        rows = np.array(questions[number % len(questions)], dtype=np.float32)
+        began = time.perf_counter()
+        session.run(["label", "probabilities"], {"numbers": rows})
+        taken.append(len(rows) / (time.perf_counter() - began))
+    return statistics.median(taken)
+
+
+def draw_scoring(found: ScoringBench) -> Iterator[Table]:
+    """A table of single rows and one of large requests."""
+    yield _draw(found.single, f"1 row, {CLIENTS} clients by {found.generator}", rows=1)
+    title = f"{LARGE:,} rows, {LARGE_CLIENTS} clients; onnxruntime alone, one thread: {found.raw:,.0f} rows/s"
+    yield _draw(found.large, title, rows=LARGE)
+
+
+def _draw(measured: Sequence[Measured], title: str, *, rows: int) -> Table:
+    table = Table(title=title, caption=f"medians of {measured[0].n} interleaved rounds; ours records every answer")
+    for name in ("server", "rows/s", "ours is", "p50, ms", "p99, ms", "CPU µs", "RSS, MB", "start, s", "failed"):
+        table.add_column(name, justify="left" if name == "server" else "right")
+    for row in measured:
+        table.add_row(
+            row.name,
+            f"{row.rate * rows:,.0f}",
+            f"{measured[0].rate / row.rate:.1f} x",
+            f"{row.p50 * 1e3:.2f}",
+            f"{row.p99 * 1e3:.2f}",
+            f"{row.cpu * 1e6:,.0f}",
+            f"{row.memory_mb:.0f}",
+            f"{row.start_seconds:.2f}",
+            f"{row.failures} of {row.requests}",
         )
-        try:
-            _wait_until_answered(url, process, path)
-            yield
-        finally:
-            _end(process)
-
-
-def _wait_until_answered(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urlopen(url, timeout=2):  # noqa: S310 - loopback
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"a server did not start: {log.read_text()[-2000:]}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(20)
-
-
-def _measure(server: Server, folder: Path) -> float:
-    body = folder / f"{server.port}.json"
-    body.write_bytes(server.body)
-    command = [sys.executable, "-m", "benchmarks.load", str(server.port), server.path, str(body), str(SECONDS)]
-    found = json.loads(subprocess.run(command, cwd=PROJECT, capture_output=True, check=True, text=True).stdout)
-    if found["failures"]:
-        raise RuntimeError(f"{server.name} failed {found['failures']} requests")
-    return float(found["per_second"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return table

@@ -8,11 +8,12 @@ caches first, and the interval of its slope allows for neighbouring seconds bein
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import multiprocessing
 import sqlite3
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -20,13 +21,17 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 
-from benchmarks.fleet import PATIENCE, Caller, Clients, Fleet, ferry_row, late_probability
+from benchmarks.fleet import PATIENCE, Fleet, ferry_row, late_probability
+from benchmarks.load import Client, ask_until_told, asking, write_request
 from ml.store.lake import Lake
 
-SECONDS, CLIENTS = 60.0, 8
+SECONDS, CLIENTS = 60.0, 16
+#: Different rows.
+LOADS = 200
 #: The largest load is looked for so long, seconds.
 _SEARCH_SECONDS = 3.0
 _INGEST_EVERY = 5.0
@@ -75,31 +80,54 @@ class Soak:
     trends: tuple[Trend, ...]
 
 
-class Load(Clients):
-    """Clients that ask at an even rate, or as fast as they can when it is None."""
+class _Prediction(msgspec.Struct):
+    probabilities: list[float]
 
-    def __init__(self, port: int, rate: float | None) -> None:
-        super().__init__(CLIENTS)
-        self.answers = self.errors = self.wrong = 0
-        self._port, self._pause = port, CLIENTS / rate if rate else 0.0
-        self._lock = threading.Lock()
 
-    def _ask(self, client: int) -> None:
-        caller, due = Caller(self._port), time.monotonic() + client * self._pause / CLIENTS
-        number = 0
-        while not self._stop.is_set():
-            number += 1
-            load = float(number % 200)
-            found = caller.post("/score/ferry", json.dumps({"rows": [ferry_row(load)]}).encode())
-            ok = found is not None and found[0] == 200
-            told = json.loads(found[1])["predictions"][0]["probabilities"][1] if ok and found else 0.0
-            with self._lock:
-                self.answers += ok
-                self.errors += not ok
-                self.wrong += ok and abs(told - late_probability(load)) > 1e-6
-            due = max(due + self._pause, time.monotonic() - 1.0)
-            self._stop.wait(max(0.0, due - time.monotonic()))
-        caller.close()
+class _Told(msgspec.Struct):
+    predictions: list[_Prediction]
+
+
+class PacedClient(Client):
+    """A client that asks at an even pace, or as fast as it can, and works every answer out itself."""
+
+    decoder = msgspec.json.Decoder(_Told)
+
+    def __init__(self, requests: Sequence[bytes], pause: float) -> None:
+        super().__init__(requests, math.inf)
+        self.wrong = 0
+        self._pause, self._due = pause, time.perf_counter()
+
+    def judge(self, content: bytes) -> None:
+        """Compare an answer with what it must be."""
+        (found,) = self.decoder.decode(content).predictions
+        wanted = late_probability(float((len(self.times) - 1) % LOADS))
+        self.wrong += not abs(found.probabilities[1] - wanted) <= 1e-6
+
+    def ask(self) -> None:
+        """Ask when it is time; who is late by a second begins anew."""
+        now = time.perf_counter()
+        self._due = max(self._due + self._pause, now - 1.0)
+        if self._due <= now:
+            super().ask()
+        else:
+            asyncio.get_running_loop().call_later(self._due - now, self._ask_or_leave)
+
+    def _ask_or_leave(self) -> None:
+        if time.perf_counter() < self.until:
+            super().ask()
+        else:
+            self.leave()
+
+
+async def ask_evenly(port: int, rate: float) -> dict[str, int]:
+    """What :data:`CLIENTS` got that together ask so often a second, or as often as they can when it is 0."""
+    rows = [json.dumps({"rows": [ferry_row(float(load))]}).encode() for load in range(LOADS)]
+    requests = [write_request("/score/ferry", row) for row in rows]
+    clients = [PacedClient(requests, CLIENTS / rate if rate else 0.0) for _ in range(CLIENTS)]
+    answers = len(await ask_until_told(port, clients))
+    errors = sum(client.failures for client in clients)
+    return {"answers": answers - errors, "errors": errors, "wrong": sum(client.wrong for client in clients)}
 
 
 def measure_soak(
@@ -129,9 +157,9 @@ def measure_soak(
         samples: list[tuple[float, float, float, float]] = []
         ingester, started = None, time.monotonic()
         next_ingest = started
-        with Load(fleet.settings.scoring_port, largest / 2) as load:
+        with asking("benchmarks.soak", fleet.settings.scoring_port, largest / 2) as load:
             while (spent := time.monotonic() - started) < seconds:
-                say(f"{spent:.0f} of {seconds:.0f} s, {load.answers} answers, {load.errors} errors")
+                say(f"{spent:.0f} of {seconds:.0f} s at {largest / 2:.0f} answers/s")
                 samples.append((spent, watched.memory_info().rss / 2**20, watched.num_fds(), _backlog(fleet)))
                 if time.monotonic() >= next_ingest and (ingester is None or not ingester.is_alive()):
                     ingester, next_ingest = _ingest(fleet), time.monotonic() + _INGEST_EVERY
@@ -146,20 +174,20 @@ def measure_soak(
     return Soak(
         seconds=spent,
         largest_rate=largest,
-        rate=load.answers / spent,
-        answers=load.answers,
-        errors=load.errors,
-        wrong=load.wrong,
-        not_in_lake=load.answers + _searched(fleet) - before,
+        rate=load["answers"] / spent,
+        answers=load["answers"],
+        errors=load["errors"],
+        wrong=load["wrong"],
+        not_in_lake=load["answers"] + _searched(fleet) - before,
         trends=_trends(samples),
     )
 
 
 def _find_largest(fleet: Fleet) -> float:
-    with Load(fleet.settings.scoring_port, None) as load:
+    with asking("benchmarks.soak", fleet.settings.scoring_port, 0) as load:
         time.sleep(_SEARCH_SECONDS)
-    fleet.folder.joinpath("searched").write_text(str(load.answers))
-    return load.answers / _SEARCH_SECONDS
+    fleet.folder.joinpath("searched").write_text(str(load["answers"]))
+    return load["answers"] / _SEARCH_SECONDS
 
 
 def _searched(fleet: Fleet) -> int:
@@ -239,3 +267,9 @@ def draw_soak(found: Soak) -> Iterator[str]:
             f"{trend.per_hour:+.1f} an hour ({trend.low:+.1f} to {trend.high:+.1f}), n {trend.n}: "
             f"{'GROWS' if trend.grows else 'flat'}"
         )
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    print(json.dumps(uvloop.run(ask_evenly(int(sys.argv[1]), float(sys.argv[2])))))

@@ -32,7 +32,7 @@ from ml.records.outbox import SCHEMA
 from ml.records.release import Package
 from ml.registry.alias import move_alias
 from ml.registry.memory import MemoryRegistry
-from ml.registry.port import ModelVersion
+from ml.registry.port import ModelVersion, Registry
 from ml.registry.review import review_versions
 from ml.settings import PROJECT, Settings
 from ml.store.alerts import AlertStore
@@ -60,15 +60,17 @@ class WeatherYear:
     ----------
     use_case
         Its history is what is trained on first.
+    registry
+        One in memory where none is given.
     """
 
-    def __init__(self, folder: Path, use_case: UseCase) -> None:
+    def __init__(self, folder: Path, use_case: UseCase, registry: Registry | None = None) -> None:
         self.folder, self.use_case = folder, use_case
         self.url = f"sqlite:///{folder}/control.db"
         self.control, self.lake, self.registry = (
             ControlStore(self.url),
             Lake(folder / "lake", use_case),
-            MemoryRegistry(),
+            registry or MemoryRegistry(),
         )
         self.begin = use_case.training.history.until or TOLD
         self._seq = 0

@@ -12,5 +12,5 @@ Runs each morning over the last week; a target that is missed is no failure of t
 
 EACH_MORNING = never_at_once("30 5 * * *")
 
-with DAG(**installation_options("pipeline_health", schedule=EACH_MORNING, text=TEXT, params={})) as dag:
+with DAG(**installation_options("pipeline_health", schedule=EACH_MORNING, text=TEXT, params={}, retries=3)) as dag:
     task(stage.audit_logs)() >> task(stage.measure)()

@@ -12,5 +12,5 @@ A week is told once, however often this runs. To look without sending: `perennia
 
 ON_MONDAYS = never_at_once("0 6 * * 1")
 
-with DAG(**installation_options("weekly_digest", schedule=ON_MONDAYS, text=TEXT, params={})) as dag:
+with DAG(**installation_options("weekly_digest", schedule=ON_MONDAYS, text=TEXT, params={}, retries=3)) as dag:
     task(stage.tell)()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ml.settings import settings
@@ -31,6 +32,14 @@ EVIDENTLY = Peer("Evidently", "0.7.23", ("evidently==0.7.23", "pandas<3", "numpy
 #: It imports statsmodels and does not ask for it.
 NANNYML = Peer("NannyML", "0.13.1", ("nannyml==0.13.1", "statsmodels", "pyarrow"))
 ALIBI_DETECT = Peer("alibi-detect", "0.13.0", ("alibi-detect==0.13.0",))
+
+#: All servers ask the same onnxruntime, ours.
+_ONNXRUNTIME = f"onnxruntime=={version('onnxruntime')}"
+FASTAPI = Peer("FastAPI", "0.165.0", ("fastapi[standard]==0.165.0", _ONNXRUNTIME))
+LITSERVE = Peer("LitServe", "0.2.19", ("litserve==0.2.19", _ONNXRUNTIME))
+MLSERVER = Peer("MLServer", "1.7.1", ("mlserver==1.7.1", _ONNXRUNTIME))
+BENTOML = Peer("BentoML", "1.4.40", ("bentoml==1.4.40", _ONNXRUNTIME))
+MLFLOW = Peer("MLflow", version("mlflow"), (f"mlflow=={version('mlflow')}", f"onnx=={version('onnx')}", _ONNXRUNTIME))
 
 
 def prepare(peer: Peer, say: Callable[[str], None]) -> Path | None:

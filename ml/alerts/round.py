@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ml.alerts.channels import Channels, Repair, Trigger
@@ -18,12 +18,7 @@ from ml.records.base import Record, UtcTime
 from ml.settings import Settings
 from ml.store.alerts import AlertStore
 from ml.store.collect import collect_spools
-from ml.store.telemetry import Telemetry
-
-#: Rollups are kept for as long as a person looks back; events longer.
-_ROLLUPS_KEPT = timedelta(days=35)
-_EVENTS_KEPT = timedelta(days=400)
-
+from ml.store.telemetry import EVENTS_KEPT, ROLLUPS_KEPT, Telemetry
 
 #: What a run of the DAG may take to begin, seconds; beyond it, three looks that were missed are a silence.
 _START_SECONDS = 20.0
@@ -92,7 +87,7 @@ def run_round(
     tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repair=repair), clock=clock)
     if now.minute == 0:  # once an hour is often enough
         tidy(store, now=now)
-        telemetry.prune(events_before=now - _EVENTS_KEPT, rollups_before=now - _ROLLUPS_KEPT)
+        telemetry.prune(events_before=now - EVENTS_KEPT, rollups_before=now - ROLLUPS_KEPT)
     if not stand_in:
         stale_after = _START_SECONDS + 3 * in_force.rules.tick.total_seconds()
         Heartbeat(time=clock(), stale_after=stale_after).write(settings.heartbeat)

@@ -30,6 +30,7 @@ from ml.cli import (
     promote,
     prove_gate,
     quarantine,
+    replay,
     report,
     reproduce,
     rollback,
@@ -79,6 +80,7 @@ for command in (
     drill.drill,
     data.lineage,
     reproduce.reproduce,
+    replay.replay,
     league.league,
 ):
     app.command()(command)

@@ -30,7 +30,7 @@ ALERTS = "alerts"
 POLICY, USE_CASE, ALERT_RULES = "policy", "use_case", "alert_rules"
 
 #: Keys of a use case file that are for people alone.
-_WORDS = frozenset({"description", "owner", "card"})
+_WORDS = frozenset({"description", "owner", "goals", "card"})
 
 
 @dataclass(frozen=True)

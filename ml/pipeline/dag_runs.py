@@ -12,7 +12,13 @@ from ml.records.pipeline import DagHealth, DagRun, Spread
 
 
 def judge_dag(
-    dag_id: str, runs: Sequence[DagRun], window: Window, *, targets: DagTargets, cpu_seconds: float | None
+    dag_id: str,
+    runs: Sequence[DagRun],
+    window: Window,
+    *,
+    lived: Window,
+    targets: DagTargets,
+    cpu_seconds: float | None,
 ) -> DagHealth:
     """Health of one DAG over a window.
 
@@ -20,6 +26,8 @@ def judge_dag(
     ----------
     runs
         Of this DAG, in any order; older ones only say since when it is red.
+    lived
+        The part of the window in which runs could be late.
     """
     ended = [run for run in runs if run.finished and run.ended and window.start <= run.ended < window.end]
     red = find_red(runs)
@@ -28,7 +36,7 @@ def judge_dag(
         finished=len(ended),
         succeeded=sum(run.state == "success" for run in ended),
         duration=spread_of(durations(ended)),
-        lateness=spread_of(latenesses(runs, window)),
+        lateness=spread_of(latenesses(runs, lived)),
         retries=sum(run.retries for run in ended),
         cpu_seconds=cpu_seconds,
         red_since=red.ended if red else None,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ml.pipeline.dag_runs import judge_dag, latenesses, spread_of
 from ml.pipeline.deliveries import deployed, failures, lead_times, recoveries
 from ml.pipeline.targets import PipelineTargets
-from ml.records.measure import Verdict
+from ml.records.measure import Verdict, Window
 from ml.records.pipeline import DagHealth, Direction, PipelineFacts, PipelineHealth, PipelineMeasure
 
 _DAY = 86_400.0
@@ -76,6 +76,7 @@ def judge_dags(facts: PipelineFacts, targets: PipelineTargets) -> tuple[DagHealt
             dag_id,
             [run for run in facts.runs if run.dag_id == dag_id],
             facts.window,
+            lived=facts.lived,
             targets=targets.of_dag(dag_id),
             cpu_seconds=costs.get(dag_id),
         )
@@ -97,7 +98,7 @@ def _success_rate(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
 
 
 def _lateness(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
-    spread = spread_of(latenesses(facts.runs, facts.window))
+    spread = spread_of(latenesses(facts.runs, facts.lived))
     return _Found(spread.p95, spread.n, "" if spread.n else "no run was due")
 
 
@@ -129,7 +130,7 @@ def _lead_time(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
 
 def _deployments(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
     n = sum(not one.rolled_back for one in deployed(facts))
-    return _Found(n / (_seconds(facts) / (7 * _DAY)), n)
+    return _Found(n / (_seconds(facts.window) / (7 * _DAY)), n)
 
 
 def _change_fail_rate(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
@@ -157,9 +158,8 @@ def _label_delay(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
 def _cost(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
     if facts.costs is None:
         return _Found(None, 0, "no task has told its processor time")
-    return _Found(
-        sum(cost.seconds for cost in facts.costs) / (_seconds(facts) / _DAY), sum(cost.tasks for cost in facts.costs)
-    )
+    days = _seconds(facts.lived) / _DAY
+    return _Found(sum(cost.seconds for cost in facts.costs) / days, sum(cost.tasks for cost in facts.costs))
 
 
 def _new_errors(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
@@ -168,8 +168,8 @@ def _new_errors(facts: PipelineFacts, dags: tuple[DagHealth, ...]) -> _Found:
     return _Found(float(len(facts.signatures)), sum(one.count for one in facts.signatures))
 
 
-def _seconds(facts: PipelineFacts) -> float:
-    return (facts.window.end - facts.window.start).total_seconds()
+def _seconds(window: Window) -> float:
+    return (window.end - window.start).total_seconds()
 
 
 #: In the order in which people read them; the names are keys of the file of targets.

@@ -125,6 +125,8 @@ class PipelineFacts(Record):
 
     Attributes
     ----------
+    begin
+        When the installation began to tell of itself: what was due before is not late, and was no time of it.
     runs
         That ended in the window, or were due in it; of a DAG whose newest run failed also its last success and the
         failure after it, however old.
@@ -137,6 +139,7 @@ class PipelineFacts(Record):
     """
 
     window: Window
+    begin: UtcTime | None = None
     runs: tuple[DagRun, ...] = ()
     checks: tuple[DriftSeen, ...] = ()
     retrainings: tuple[Retraining, ...] = ()
@@ -146,6 +149,14 @@ class PipelineFacts(Record):
     useful: int = 0
     noise: int = 0
     signatures: tuple[ErrorSignature, ...] | None = None
+
+    @property
+    def lived(self) -> Window:
+        """The part of the window in which there was an installation; the whole one where that is not known."""
+        begin = self.begin
+        if begin is None or not self.window.start < begin < self.window.end:
+            return self.window
+        return Window(start=begin, end=self.window.end)
 
 
 class Spread(Record):

@@ -20,6 +20,8 @@ from ml.records.report import Report
 from ml.registry.mlflow_checks import check_name
 from ml.registry.mlflow_reports import report_folder
 from ml.registry.page import describe_gate, describe_training
+from ml.registry.plots_page import FOLDER as PLOTS
+from ml.registry.plots_page import describe_plots
 from ml.registry.port import ModelVersion, Registry, check_package, check_same_bytes, kept_files
 from ml.registry.review_page import describe_review
 from ml.registry.tags import gate_tags, read_version, release_tags, review_tags, version_tags
@@ -107,6 +109,13 @@ class MemoryRegistry(Registry):
         """See :class:`Registry`."""
         run = use_case.name if report.version is None else self.version(use_case.name, report.version).run_id
         self.reports |= {f"{run}/{report_folder(report)}/{name}": content for name, content in files.items()}
+
+    def log_plots(self, version: ModelVersion, plots: Mapping[str, bytes]) -> None:
+        """See :class:`Registry`."""
+        found = self.version(version.name, version.version)
+        page = describe_plots(found.description, found.run_id, {f"{name}.svg": name for name in plots}, {})
+        self.reports |= {f"{found.run_id}/{PLOTS}/{name}.svg": content for name, content in plots.items()}
+        self._replace(found, tags={}, description=page)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`."""

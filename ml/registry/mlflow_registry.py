@@ -24,7 +24,7 @@ from ml.registry.mlflow_checks import log_check
 from ml.registry.mlflow_faults import asking, is_absent, is_taken, is_unset_alias, with_the_twin_that_stays
 from ml.registry.mlflow_league import log_league
 from ml.registry.mlflow_model import settle_model
-from ml.registry.mlflow_reports import log_report
+from ml.registry.mlflow_reports import log_plots, log_report
 from ml.registry.mlflow_runs import (
     cost_numbers,
     estimate_numbers,
@@ -152,6 +152,12 @@ class MlflowRegistry(Registry):
         with asking(self._url):
             version = None if report.version is None else self.version(use_case.name, report.version)
             log_report(self._client, use_case, report, files, None if version is None else version.run_id)
+
+    def log_plots(self, version: ModelVersion, plots: Mapping[str, bytes]) -> None:
+        """See :class:`Registry`."""
+        with asking(self._url):
+            page = log_plots(self._client, self.version(version.name, version.version), plots)
+            self._client.update_model_version(version.name, str(version.version), description=page)
 
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """See :class:`Registry`; ends the retraining's run."""

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from ml.records.report import Report
 from ml.registry.mlflow_runs import find_experiment, settle_run
+from ml.registry.plots_page import FOLDER as PLOTS
+from ml.registry.plots_page import describe_plots
+from ml.registry.port import ModelVersion
 from ml.registry.tags import request_identity
 from ml.use_case import UseCase
 
@@ -40,6 +43,18 @@ def log_report(
         client.log_artifacts(own, scratch, report_folder(report))
     if run_id is None:
         client.set_terminated(own, "FINISHED")
+
+
+def log_plots(client: MlflowClient, version: ModelVersion, plots: Mapping[str, bytes]) -> str:
+    """Keep a version's plots among its run's artifacts; returns its page with them, and with links to its reports."""
+    for name, content in plots.items():
+        client.log_text(version.run_id, content.decode(), f"{PLOTS}/{name}.svg")
+    runs = f"#/experiments/{client.get_run(version.run_id).info.experiment_id}/runs"
+    links = {
+        "Model card": f"{runs}/{version.run_id}/artifacts/{FOLDER}/card-{version.version}.html",
+        "All runs, reports among them": runs,
+    }
+    return describe_plots(version.description, version.run_id, {f"{name}.svg": name for name in plots}, links)
 
 
 def _run_of_reports(client: MlflowClient, use_case: UseCase) -> str:

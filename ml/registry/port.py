@@ -138,6 +138,16 @@ class Registry(ABC):
         """
 
     @abstractmethod
+    def log_plots(self, version: ModelVersion, plots: Mapping[str, bytes]) -> None:
+        """Show pictures on a version's page, and where its card is; again the same are replaced.
+
+        Parameters
+        ----------
+        plots
+            SVG by what it shows, such as ``calibration``.
+        """
+
+    @abstractmethod
     def record_gate(self, version: ModelVersion, decision: GateDecision) -> None:
         """Write the gate's decision to the version: tags, numbers and the page that people read."""
 

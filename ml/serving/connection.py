@@ -65,10 +65,11 @@ class _Never:
 class _Short:
     """A request that goes the short way; uvicorn looks at the first four when a connection ends or the server does."""
 
-    def __init__(self, request: Request, route: Route, *, keep_alive: bool) -> None:
+    def __init__(self, route: Route, headers: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
         self.response_complete = self.disconnected = False
         self.keep_alive, self.message_event = keep_alive, _Never()
-        self.request, self.route, self.started = request, route, time.perf_counter()
+        self.route, self.headers, self.started = route, headers, time.perf_counter()
+        self.identity = read_request_id(headers) or new_id()
         self.parts: list[bytes] = []
 
 
@@ -149,9 +150,7 @@ class Connection(HttpToolsProtocol):
             self._enter(ANSWERING)
             self._go_long(headers)
             return
-        identity = read_request_id(headers) or new_id()
-        request = Request("POST", self.url.decode("ascii"), headers, b"", identity)
-        self.cycle = _Short(request, route, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
+        self.cycle = _Short(route, headers, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
         self.phase = BODY
 
     def _go_long(self, headers: Mapping[bytes, bytes]) -> None:
@@ -184,14 +183,15 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
             return
         self.phase = ANSWERING
-        request = cycle.request.with_body(cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts))
+        body = cycle.parts[0] if len(cycle.parts) == 1 else b"".join(cycle.parts)
+        request = Request("POST", self.url.decode("ascii"), cycle.headers, body, cycle.identity)
         self.application.take(request, cycle.route, cycle.started, partial(self._answer, cycle))
 
     def _answer(self, cycle: _Short, reply: Reply) -> None:
         if cycle.response_complete or cycle.disconnected or self.transport.is_closing():
             return
         cycle.response_complete = True
-        self._write(reply, cycle.request.identity, close=not cycle.keep_alive)
+        self._write(reply, cycle.identity, close=not cycle.keep_alive)
         self.on_response_complete()
 
     def refuse(self, refused: RequestRefused) -> None:

@@ -7,8 +7,8 @@ use case; a body that this decoder refuses for any reason is read again, slowly,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -42,6 +42,8 @@ class Layout:
         Positions in file order of the features that enter the graph as numbers and as text.
     number_names, category_names
         Their names.
+    recorded
+        Makes what is encoded as an object by name of a row's numbers and categories.
     answers, labels, place
         What a model answers with: names of its columns, of its classes, and the column of each class.
     """
@@ -54,13 +56,13 @@ class Layout:
     categories: tuple[int, ...]
     number_names: tuple[str, ...]
     category_names: tuple[str, ...]
+    recorded: Callable[..., Any]
     answers: tuple[str, ...]
     labels: frozenset[str]
     place: Mapping[str, int]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, eq=False):
     """Rows of one request.
 
     Attributes
@@ -89,9 +91,9 @@ class Batch:
     numbers: NDArray[np.float64]
     categories: NDArray[np.object_]
     all_or_nothing: bool
-    refusals: dict[int, tuple[RowRefusal, ...]] = field(default_factory=dict)
-    raw: dict[int, str] = field(default_factory=dict)
-    notes: dict[int, tuple[Note, ...]] = field(default_factory=dict)
+    refusals: dict[int, tuple[RowRefusal, ...]] = msgspec.field(default_factory=dict)
+    raw: dict[int, str] = msgspec.field(default_factory=dict)
+    notes: dict[int, tuple[Note, ...]] = msgspec.field(default_factory=dict)
 
     def graph_inputs(self) -> dict[str, NDArray[Any]]:
         """The good rows as the graph takes them; an input without columns is absent."""
@@ -131,6 +133,7 @@ def compile_layout(use_case: UseCase) -> Layout:
         categories=tuple(order[name] for name in use_case.categories),
         number_names=use_case.numbers,
         category_names=use_case.categories,
+        recorded=_compile_record((*use_case.numbers, *use_case.categories)),
         answers=use_case.answers,
         labels=frozenset({""} if use_case.regression else use_case.answers),
         place={name: i for i, name in enumerate(use_case.answers)},
@@ -245,6 +248,16 @@ def _compile_rows(use_case: UseCase) -> tuple[Any, Any] | None:
         return as_list, msgspec.defstruct("ObjectRow", fields, rename=names, **strict)
     except ValueError:  # a quote or a control character in a feature's name
         return None
+
+
+def _compile_record(names: tuple[str, ...]) -> Callable[..., Any]:
+    fields = [f"f{i}" for i in range(len(names))]
+    try:
+        return msgspec.defstruct(
+            "RecordedRow", fields, rename=dict(zip(fields, names, strict=True)), frozen=True, gc=False
+        )
+    except ValueError:  # as above
+        return lambda *row: dict(zip(names, row, strict=True))
 
 
 def _compile_clean(listed: Any, named: Any) -> msgspec.json.Decoder[Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -35,8 +34,7 @@ class ClientGone(Exception):  # noqa: N818 - a fact, not a malfunction
     """The client hung up before its request was whole."""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One HTTP reply, whole."""
 
     status: int
@@ -130,9 +128,12 @@ async def _throw_away(receive: Receive) -> None:
         return
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def reply_json(status: int, content: Any) -> Reply:
     """Reply with a JSON document."""
-    return Reply(status, msgspec.json.encode(content))
+    return Reply(status, _encode(content))
 
 
 def reply_problem(refused: RequestRefused, request_id: str, more: Mapping[str, Any] | None = None) -> Reply:

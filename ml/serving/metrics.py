@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -30,14 +31,14 @@ class Metrics:
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[str] = Counter()
-        self._latency: Counter[float] = Counter()
+        self._buckets = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
 
     def count_reply(self, use_case: str, status: int, seconds: float) -> None:
         """Count one reply with its HTTP status and the seconds it took; a path of no use case counts under ``""``."""
         self._replies[use_case, status] += 1
         self._seconds += seconds
-        self._latency[next((bound for bound in BOUNDS if seconds <= bound), float("inf"))] += 1
+        self._buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def count_rows(self, use_case: str, code: int, rows: int = 1) -> None:
         """Count rows that ended with a code; 0 is an answer."""
@@ -53,9 +54,8 @@ class Metrics:
 
     def totals(self) -> Totals:
         """Counts of this moment; may be asked for in another thread."""
-        buckets = tuple(self._latency[bound] for bound in (*BOUNDS, float("inf")))
         lost = {(name, ""): count for name, count in dict(self._lost).items()}
-        return Totals(dict(self._replies), dict(self._rows), lost, buckets, self._seconds)
+        return Totals(dict(self._replies), dict(self._rows), lost, tuple(self._buckets), self._seconds)
 
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.
@@ -91,8 +91,8 @@ class Metrics:
 
     def _histogram(self) -> list[str]:
         lines, total = ["# TYPE perennial_reply_seconds histogram"], 0
-        for bound in (*BOUNDS, float("inf")):
-            total += self._latency[bound]
+        for bound, count in zip((*BOUNDS, float("inf")), self._buckets, strict=True):
+            total += count
             name = "+Inf" if bound == float("inf") else f"{bound:g}"
             lines.append(f'perennial_reply_seconds_bucket{{le="{name}"}} {total}')
         return [*lines, f"perennial_reply_seconds_sum {self._seconds:.6f}", f"perennial_reply_seconds_count {total}"]

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ml.serving.decode import Batch, Layout, decode_batch
 from ml.serving.identity import new_id
 from ml.serving.problem import RequestRefused
 from ml.serving.score import Render, render_rows
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One HTTP request, whole.
 
     Attributes
@@ -45,8 +46,7 @@ class Request:
         return self.identity if b"x-request-id" not in self.headers else new_id()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a request asks: a batch, and the form in which an answer is expected."""
 
     batch: Batch

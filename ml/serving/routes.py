@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,7 +81,7 @@ def scope_of(path: str) -> Scope:
     return scopes.get(kind, "read")
 
 
-def read_request_id(headers: dict[bytes, bytes]) -> str | None:
+def read_request_id(headers: Mapping[bytes, bytes]) -> str | None:
     """The client's own request id, None when it has none that could be told and recorded as it is."""
     given = headers.get(REQUEST_ID)
     return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else None

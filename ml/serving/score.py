@@ -5,10 +5,10 @@ Nothing here waits or writes; large batches are scored in a thread. Small ones t
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,8 +27,7 @@ log = logging.getLogger(__name__)
 Answer = tuple[str | None, float | None, list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What each row of a batch got, by row number.
 
     Attributes
@@ -37,23 +36,28 @@ class Found:
         Rows that the graph, or the model's abstention, left without an answer.
     beyond
         Features that lie beyond what training has seen, of rows that are unlike the training data.
+    asked, first
+        Rows that the graph was asked in one go, and the place of the batch's first one among them: sums are rounded
+        by how many rows there are and where a row stands, so that only both give the same bits again. 0 when it was
+        not asked.
     """
 
     answers: dict[int, Answer]
     failed: dict[int, tuple[RowRefusal, ...]]
     beyond: dict[int, int]
+    asked: int = 0
+    first: int = 0
 
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
 _ROUNDING = 1e-4
 
-_SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch was refused"),)
+SPARED = (RowRefusal(Code.MALFORMED, "another row of this all-or-nothing batch was refused"),)
 
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A batch of which at least one row was answered.
 
     Attributes
@@ -81,8 +85,7 @@ class Outcome:
 Render = Callable[[Outcome], Reply]
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True):
     """A scored batch.
 
     Attributes
@@ -100,7 +103,7 @@ class Scored:
     codes: Mapping[int, int]
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, gc=False):
     """One row of a score request as the outbox keeps it; see :class:`ml.records.outbox.Captured`."""
 
     id: str
@@ -111,18 +114,22 @@ class Record(msgspec.Struct):
     predicted: str | None = msgspec.field(name="class", default=None)
     probability: float | None = None
     probabilities: list[float] | None = None
-    features: dict[str, Any] | None = None
+    features: Any = None
     raw: str | None = None
+    asked: int | None = None
+    place: int | None = None
 
 
 def render_rows(outcome: Outcome) -> Reply:
     """Reply of our own JSON: an entry per row, an answer or an error."""
     predictions: list[dict[str, Any]] = []
+    answers, plain = outcome.answers, outcome.beyond is None and not outcome.batch.notes
     for row, row_id in enumerate(outcome.batch.ids):
-        if row in outcome.answers:
-            predictions.append({"id": row_id} | _told(outcome.answers[row]) | _aside(outcome, row))
-        else:
+        if row not in answers:
             predictions.append({"id": row_id, "error": _error(outcome.refusals[row])})
+            continue
+        told = _told(row_id, answers[row])
+        predictions.append(told if plain else told | _aside(outcome, row))
     content = {"predictions": predictions, "model": outcome.model.described, "request_id": outcome.request_id}
     return reply_json(207 if outcome.refusals else 200, content)
 
@@ -153,7 +160,7 @@ def score_batch(
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
-    outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, _SPARED) | refusals
+    outcome = refusals if len(answers) + len(refusals) == len(rows) else dict.fromkeys(rows, SPARED) | refusals
     reply: Reply | RequestRefused
     if answers:
         looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
@@ -266,10 +273,12 @@ def _deal(
     refusal = (RowRefusal(Code.INFERENCE_FAILED, f"the graph gave no {what} for this row"),)
     abstains, width = layout.use_case.serving.out_of_distribution == "abstain", len(layout.use_case.features)
     dealt, results, remaining = [], zip(told, beyond, strict=True), iter(asked)
-    following = next(remaining, None)
+    following, first = next(remaining, None), 0
     for batch in batches:
         found = Found({}, {}, {})
         if batch is following:
+            found = Found({}, {}, {}, len(told), first)
+            first += len(batch.good)
             for row, (answer, count) in zip(batch.good, results, strict=False):
                 if count:
                     found.beyond[row] = count
@@ -288,11 +297,11 @@ def _say_beyond(count: int, width: int) -> str:
     return f"{count} of {width} features lie beyond what training has seen"
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+def _told(row_id: str, answer: Answer) -> dict[str, Any]:
     label, probability, all_of_them = answer
     if label is None:
-        return {"value": all_of_them[0]}
-    return {"class": label, "probability": probability, "probabilities": all_of_them}
+        return {"id": row_id, "value": all_of_them[0]}
+    return {"id": row_id, "class": label, "probability": probability, "probabilities": all_of_them}
 
 
 def _aside(outcome: Outcome, row: int) -> dict[str, Any]:
@@ -309,35 +318,42 @@ def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:
 
 def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals: Refusals) -> list[bytes]:
     features = dict(zip(batch.good, _features(batch, layout), strict=True))
-    version = model.manifest.model_version
+    places = dict(zip(batch.good, itertools.count(found.first), strict=False)) if found.asked else {}
+    version, plain = model.manifest.model_version, not batch.notes and not found.beyond
     records = []
     for row, (row_id, event_time) in enumerate(zip(batch.ids, batch.event_times, strict=True)):
-        record = Record(row_id, event_time, version, 0, features=features.get(row), raw=batch.raw.get(row))
         if row in refusals:
-            record.code = int(refusals[row][0].code)
-            record.detail = "; ".join(map(str, refusals[row]))[:RAW_CHARACTERS]
+            code, detail = int(refusals[row][0].code), "; ".join(map(str, refusals[row]))[:RAW_CHARACTERS]
+            record = Record(
+                row_id, event_time, version, code, detail, features=features.get(row), raw=batch.raw.get(row)
+            )
         else:
-            record.predicted, record.probability, record.probabilities = found.answers[row]
-            if row in batch.notes or row in found.beyond:
-                record.detail = _detail(batch, found, row, layout)
+            told = None if plain else _detail(batch, found, row, layout)
+            record = Record(row_id, event_time, version, 0, told, *found.answers[row], features.get(row))
+        if row in places:
+            record.asked, record.place = found.asked, places[row]
         records.append(_encode(record))
     return records
 
 
-def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str:
-    """What is on record beside an answer: what policies made of its row."""
+def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str | None:
+    """What is on record beside an answer: what policies made of its row, None where they had no need to."""
     said = [str(note) for note in batch.notes.get(row, ())]
     if row in found.beyond:
         said.append(_say_beyond(found.beyond[row], len(layout.use_case.features)))
-    return "; ".join(said)[:RAW_CHARACTERS]
+    return "; ".join(said)[:RAW_CHARACTERS] or None
 
 
-def _features(batch: Batch, layout: Layout) -> list[dict[str, Any]]:
+def _features(batch: Batch, layout: Layout) -> list[Any]:
     """Values by name for each good row, as they were sent; missing is NaN, which is written as null, or None."""
-    rows: list[dict[str, Any]] = [dict(zip(layout.number_names, row, strict=True)) for row in batch.numbers.tolist()]
+    rows: list[list[Any]] = batch.numbers.tolist()
     if layout.category_names:
-        for row, texts in zip(rows, batch.categories.tolist(), strict=True):
-            row.update((name, text or None) for name, text in zip(layout.category_names, texts, strict=True))
-    for number, values in zip(batch.good, rows, strict=True) if batch.notes else ():
-        values.update((note.feature, note.sent) for note in batch.notes.get(number, ()))
-    return rows
+        texts = [[text or None for text in row] for row in batch.categories.tolist()]
+        rows = [[*numbers, *row] for numbers, row in zip(rows, texts, strict=True)]
+    if not batch.notes:
+        return [layout.recorded(*row) for row in rows]
+    names = (*layout.number_names, *layout.category_names)
+    return [
+        dict(zip(names, row, strict=True)) | {note.feature: note.sent for note in batch.notes.get(number, ())}
+        for number, row in zip(batch.good, rows, strict=True)
+    ]

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from ml.records.codes import Code
 from ml.serving.capture import CaptureError, Outbox
@@ -33,8 +34,7 @@ Answered = Callable[[Reply | RequestRefused], None]
 CAPTURE_FAILED = "the outbox cannot be written; nothing was answered"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A question that waits for the end of the turn.
 
     Attributes

@@ -24,7 +24,13 @@ from ml.use_case import UseCase, load_all
 
 DAG_FILES = ("monitor", "retrain", "release", "prove_gate", "review_models")
 #: DAGs of the installation, not of a use case.
-INSTALLATION_DAGS = ("perennial.alerting", "perennial.health", "perennial.pipeline_health", "perennial.weekly_digest")
+INSTALLATION_DAGS = (
+    "perennial.alerting",
+    "perennial.governance",
+    "perennial.health",
+    "perennial.pipeline_health",
+    "perennial.weekly_digest",
+)
 
 #: Told what is being done.
 Say = Callable[[str], None]

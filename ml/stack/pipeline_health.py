@@ -74,6 +74,7 @@ def gather_facts(settings: Settings, window: Window, runs: ReadRuns) -> Pipeline
     lakes = [(name, Lake(settings.lake, use_case)) for name, use_case in use_cases.items()]
     return PipelineFacts(
         window=window,
+        begin=telemetry.begin(),
         runs=runs(window),
         checks=tuple(one for name in use_cases for one in read_checks(control, name, until=until)),
         retrainings=tuple(one for name in use_cases for one in read_retrainings(control, name, until=until)),

@@ -32,6 +32,8 @@ class _Request(msgspec.Struct):
     probabilities: list[float] | None = None
     features: dict[str, Any] | None = None
     raw: str | None = None
+    asked: int | None = None
+    place: int | None = None
 
 
 class _Override(msgspec.Struct):
@@ -120,6 +122,8 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
         "probabilities": found.probabilities,
         # A refused row keeps what could not be typed, so that nothing of it is lost.
         "raw": found.raw or (json.dumps(given) if wrong else None),
+        "asked_rows": None if found.asked is None else _within(found.asked, 31, "asked"),
+        "asked_place": None if found.place is None else _within(found.place, 31, "place"),
     }
 
 

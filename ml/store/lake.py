@@ -19,11 +19,11 @@ from ml.records.codes import Code
 from ml.records.measure import Window
 from ml.records.profile import Profile
 from ml.records.quarantine import SuspiciousBlock
-from ml.store.decode import month_of
+from ml.store.decode import Row, decode, month_of
 from ml.store.frames import as_features, expand_probabilities, quarantine_rows
 from ml.store.ingest import IngestReport, ingest_outboxes
 from ml.store.layout import LABELS, QUARANTINE, TIME, requests_schema
-from ml.store.outbox import BATCH_ROWS
+from ml.store.outbox import BATCH_ROWS, Outbox
 from ml.store.table import Extent, LakeTable
 from ml.store.versions import TrainingTable
 from ml.use_case import UseCase
@@ -210,6 +210,24 @@ class Lake:
         labels: pd.DataFrame = self._labels.read(columns, where, months=(month_of(oldest), month_of(now))).to_pandas()
         true = labels["override_by"].isna()
         return labels.assign(true=true).sort_values(["true", "known_at", "received_at", "outbox", "seq"])
+
+    def asked(self, request_id: str, outbox_folder: Path) -> list[Row]:
+        """Rows of the requests with an id as they were recorded, in order, those that still wait in an outbox included.
+
+        Parameters
+        ----------
+        outbox_folder
+            Holds one ``*.sqlite`` per replica; nothing is taken from it.
+        """
+        found: dict[tuple[str, int], Row] = {}
+        for path in sorted(outbox_folder.glob("*.sqlite")):
+            with Outbox(path) as outbox:
+                waiting = outbox.of_request(self._use_case.name, request_id)
+                rows = decode(waiting, self._use_case, outbox.identity).requests
+                found |= {(row["outbox"], row["seq"]): row for row in rows}
+        stored = self._requests.find(ds.field("request_id") == request_id)  # after the outboxes: rows go this way
+        found |= {(row["outbox"], row["seq"]): row for row in stored}
+        return [found[key] for key in sorted(found, key=lambda key: (found[key]["received_at"], key))]
 
     def write_training(self, frame: pd.DataFrame, *, key: str) -> int:
         """Write assembled training data as a new version of the table; returns the version.

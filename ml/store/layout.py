@@ -22,6 +22,8 @@ _REQUEST = [
     ("predicted", pa.string()),
     ("probabilities", pa.list_(pa.float64())),
     ("raw", pa.string()),
+    ("asked_rows", pa.int32()),
+    ("asked_place", pa.int32()),
     *_ORIGIN,
     ("event_month", pa.string()),
 ]

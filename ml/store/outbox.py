@@ -77,6 +77,13 @@ class Outbox:
         with self._naming_faults():
             return int(self._connection.execute(query, (use_case,)).fetchone()[0]) if self.identity else 0
 
+    def of_request(self, use_case: str, request_id: str) -> list[Captured]:
+        """Captured rows of a request that wait, in order; they are not taken."""
+        query = "SELECT * FROM captured WHERE use_case = ? AND request_id = ? AND kind = 'request' ORDER BY seq"
+        with self._naming_faults():
+            found = self._connection.execute(query, (use_case, request_id)).fetchall() if self.identity else []
+        return [Captured(*row) for row in found]
+
     def batches(
         self, use_case: str, *, up_to: int, rows: int = BATCH_ROWS, size: int = BATCH_BYTES
     ) -> Iterator[list[Captured]]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -119,6 +119,15 @@ class LakeTable:
                 found = found.append_column(schema.field(name), pa.nulls(found.num_rows, schema.field(name).type))
         return found.select(columns).cast(schema)
 
+    def find(self, where: ds.Expression) -> list[dict[str, Any]]:
+        """Rows that fulfil a condition, with every stored column, also those that no use case file names any more."""
+        table = self.open()
+        if table is None:
+            return []
+        with naming_faults(self.path):
+            found: list[dict[str, Any]] = table.to_pyarrow_dataset().to_table(filter=where).to_pylist()
+        return found
+
     def open(self) -> DeltaTable | None:
         """The stored table at its newest version, None when nothing was written yet."""
         with naming_faults(self.path):
@@ -174,7 +183,9 @@ class LakeTable:
         """Merge small files, on disk before anything relies on it: their rows are in no outbox any more."""
         table = DeltaTable(self.path)
         before = table.version()
-        removed = int(table.optimize.compact(partition_filters=chosen)["numFilesRemoved"])
+        # Two small ones always fit together; a file that is larger is not written again with every few small ones.
+        done = table.optimize.compact(partition_filters=chosen, target_size=2 * SMALL_FILE_BYTES)
+        removed = int(done["numFilesRemoved"])
         for version in range(before + 1, table.version() + 1):
             flush_commit(self.path, version)
         return removed

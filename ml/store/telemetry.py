@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,9 @@ from ml.records.event import Event
 from ml.records.rollup import Rollup
 from ml.store.database import open_engine
 from ml.store.spool import Spool
+
+#: Rollups are kept for as long as a person looks back; events longer.
+ROLLUPS_KEPT, EVENTS_KEPT = timedelta(days=35), timedelta(days=400)
 
 _METADATA = MetaData()
 

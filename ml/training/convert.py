@@ -21,6 +21,8 @@ from ml.use_case import UseCase
 
 #: Fixed, so that the same model gives the same bytes with a newer converter that knows newer operators.
 OPSETS = {"": 17, "ai.onnx.ml": 3}
+#: Begin of the names of nodes that prepare the features; onnxruntime names the node that fails, and code 301 follows.
+PREPARING = "prepare/"
 
 
 def convert_pipeline(pipeline: Pipeline, use_case: UseCase) -> bytes:
@@ -57,6 +59,12 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
     ]
     regression = use_case.regression
     register_converter_of(exact[-1])
+    common = {
+        "name": use_case.name,
+        "initial_types": [(name, kind) for name, kind in inputs if kind.shape[1]],
+        "target_opset": OPSETS,
+    }
+    divide = {StandardScaler: {"div": "div"}}
     with warnings.catch_warnings():
         # The converter reads attributes that scikit-learn 1.9 deprecates, and writes a boolean where protobuf 6
         # already wants an integer.
@@ -64,12 +72,15 @@ def _convert(exact: Pipeline, use_case: UseCase) -> bytes:
         warnings.filterwarnings("ignore", message=".*got a boolean.*", category=DeprecationWarning)
         graph = convert_sklearn(
             exact,
-            name=use_case.name,
-            initial_types=[(name, kind) for name, kind in inputs if kind.shape[1]],
-            options={StandardScaler: {"div": "div"}} | ({} if regression else {id(exact[-1]): {"zipmap": False}}),
+            options=divide | ({} if regression else {id(exact[-1]): {"zipmap": False}}),
             final_types=[("value", FloatTensorType([None, 1]))] if regression else None,
-            target_opset=OPSETS,
+            **common,
         )
+        preparing = convert_sklearn(Pipeline([exact.steps[0]]), options=divide, **common)
+    for node, twin in zip(graph.graph.node, preparing.graph.node, strict=False):  # the first nodes of both are the same
+        if (node.name, node.op_type) != (twin.name, twin.op_type):
+            break
+        node.name = f"{PREPARING}{node.name}"
     graph.opset_import.sort(key=lambda one: one.domain)  # they come from a set, in another order in each process
     content: bytes = graph.SerializeToString(deterministic=True)
     return content

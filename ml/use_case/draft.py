@@ -227,6 +227,7 @@ name: {name}
 description: ""            # what is predicted, in one sentence
 owner: ""                  # who is told about drift
 goal: ""                   # the business metric and its target
+goals: []                  # such as {{name: hits, owner: ana, metric: live_loss, at_most: 0.2}}; docs/reports.md
 card: {{intended_use: "", not_for: "", ethics: ""}}    # model cards: what for, what not for, whom a mistake harms
 task: {task}
 time_column: {_quote(columns.time)}      # when the row happened; without a zone it is UTC

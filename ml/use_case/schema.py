@@ -19,6 +19,7 @@ from ml.use_case.card_options import CardWords
 from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
+from ml.use_case.goals import Goal
 from ml.use_case.serving_options import Serving, check_trials
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
@@ -313,6 +314,7 @@ class UseCase(_Section):
     description: str = ""
     owner: str = ""
     goal: str = ""
+    goals: tuple[Goal, ...] = ()
     task: Literal["binary_classification", "multiclass_classification", "regression"]
     time_column: str
     entity_columns: tuple[str, ...] = ()
@@ -339,6 +341,14 @@ class UseCase(_Section):
             names = ("ridge", "random_forest", "gradient_boosting")
             content = content | {"training": training | {"candidates": {name: {"estimator": name} for name in names}}}
         return content
+
+    @field_validator("goals")
+    @classmethod
+    def _goals_have_names_of_their_own(cls, goals: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        twice = sorted({goal.name for goal in goals if sum(other.name == goal.name for other in goals) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} comes twice; a goal has a name of its own")
+        return goals
 
     @field_validator("features")
     @classmethod

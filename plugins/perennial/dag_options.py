@@ -116,8 +116,17 @@ def alert_params() -> dict[str, Param]:
     }
 
 
-def installation_options(file: str, *, schedule: Any, text: str, params: dict[str, Param]) -> dict[str, Any]:
-    """Keyword arguments of ``DAG`` for a file that is about the whole installation; ``perennial.{file}``."""
+def installation_options(
+    file: str, *, schedule: Any, text: str, params: dict[str, Param], retries: int = 0
+) -> dict[str, Any]:
+    """Keyword arguments of ``DAG`` for a file that is about the whole installation; ``perennial.{file}``.
+
+    Parameters
+    ----------
+    retries
+        Second tries, minutes apart; none where the next run is a second try itself.
+    """
+    patience = {"retries": retries, "retry_delay": timedelta(minutes=2)}
     return {
         "dag_id": f"perennial.{file}",
         "dag_display_name": f"perennial · {file}",
@@ -129,7 +138,7 @@ def installation_options(file: str, *, schedule: Any, text: str, params: dict[st
         "max_active_runs": 1,
         "params": params,
         "tags": ["perennial", file],
-        "default_args": {"owner": "perennial", "retries": 0, **_CALLBACKS},
+        "default_args": {"owner": "perennial", **patience, **_CALLBACKS},
     }
 
 
@@ -144,6 +153,22 @@ def proof_params() -> dict[str, Param]:
 def review_params() -> dict[str, Param]:
     """Form of the review DAG: virtual now."""
     return {"as_of": AS_OF}
+
+
+def governance_params() -> dict[str, Param]:
+    """Form of the governance DAG: which reports, as of when."""
+    return {
+        "use_case": Param(
+            None, type=["null", "string"], title="Use case", description="Reports of this one alone. Empty: of all."
+        ),
+        "as_of": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="As of",
+            description="Nothing that became known later is used, UTC. Empty: the newest check or retraining.",
+        ),
+    }
 
 
 def release_params() -> dict[str, Param]:

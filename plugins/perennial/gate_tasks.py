@@ -8,6 +8,7 @@ from typing import Any
 from plugins.perennial import assets
 from plugins.perennial.approval_tasks import ask_envelope, carry_out_answer, told_answer
 from plugins.perennial.monitor_tasks import newest_rejected
+from plugins.perennial.report_tasks import show_version
 from plugins.perennial.retrain_tasks import conclude
 from plugins.perennial.workbench import Workbench, open_workbench, wall_clock
 
@@ -38,6 +39,7 @@ def evaluate(name: str, challenger: str) -> str:
     returning = None if decision.decision != "reject" or champion is None else _returning(bench, entry, champion)
     if returning is not None:
         decision = _record(bench, entry, again, _meet_again(bench, entry, champion, returning))
+    show_version(bench, decision.challenger_version)
     return "ask" if decision.decision == "review" else str(decision.decision)
 
 

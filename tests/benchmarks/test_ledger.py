@@ -14,13 +14,15 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_tampering_is_found_and_nothing_else(tmp_path):
-    """Five of each of the ten kinds, on six versions; a thousand entries are verified."""
-    found = measure_ledger(tmp_path, lambda _: None, each=5, versions=6, many=1000)
+    """Five of each of the ten kinds, on six versions; a thousand entries are verified; five writers are killed."""
+    found = measure_ledger(tmp_path, lambda _: None, each=5, versions=6, many=1000, kills=5)
 
     assert len(found.tamperings) == 10
     assert {(row.found, row.n) for row in found.tamperings} == {(5, 5)}
     assert (found.false_alarms, found.untouched, found.entries) == (0, 42, 36)
+    assert (found.written.kills, found.written.lost, found.written.findings) == (5, 0, ())
     assert "false alarms: 0 of 42" in draw_ledger(found)[1]
+    assert "one killed 5 times" in draw_ledger(found)[2]
 
 
 @pytest.mark.parametrize("kind", TAMPERINGS)

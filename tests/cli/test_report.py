@@ -31,3 +31,12 @@ def test_a_moment_that_is_none_is_bad_usage(perennial, moment):
 
     assert answer.code == 2
     assert "--as-of" in answer.err
+
+
+@pytest.mark.slow
+def test_the_project_audit_without_a_registry_is_exit_code_3(perennial, home):
+    """Who serves cannot be told; nothing is written."""
+    answer = perennial("report", "project", "harbour_weather")
+
+    assert (answer.code, answer.out) == (3, "")
+    assert not (home / "var" / "reports").exists()

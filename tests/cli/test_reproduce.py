@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from benchmarks.trained import NAME, Installed
 from ml.registry.manifest import MODEL, PACKAGE
-from tests.governance.real_models import NAME, Installed
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,10 @@ _asking = _quick.replace("mode: automatic", "mode: review\n  four_eyes: true").r
     ),
     encoding="utf-8",
 )
+# Whose reports are written.
+(USE_CASES / "harbour_reported.yaml").write_text(
+    _quick.replace("name: harbour_weather", "name: harbour_reported"), encoding="utf-8"
+)
 # Within its envelope it promotes by itself; nobody has signed it yet.
 (USE_CASES / "harbour_envelope.yaml").write_text(
     _quick.replace("name: harbour_weather", "name: harbour_envelope").replace(
@@ -218,7 +222,7 @@ def services() -> Iterator[None]:
 
 
 def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300  # other processes may have the machine
     while time.monotonic() < deadline:
         try:
             if httpx.get(url, timeout=2, trust_env=False).is_success:

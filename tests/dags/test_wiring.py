@@ -69,9 +69,11 @@ def test_every_dag_file_parses(dagbag):
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
         *("harbour_capped", "harbour_outgrown", "harbour_certain", "harbour_hasty", "harbour_envelope"),
         "harbour_canary",
+        "harbour_reported",
     }
     assert set(dagbag.dags) == {
         "perennial.alerting",
+        "perennial.governance",
         "perennial.health",
         "perennial.pipeline_health",
         "perennial.weekly_digest",
@@ -103,15 +105,26 @@ def test_the_pipeline_is_measured_each_morning(dagbag):
 
     edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
     assert edges == {"audit_logs": {"measure"}, "measure": set()}
-    assert all(task.doc_md for task in dag.tasks)
+    assert all(task.doc_md and task.retries == 3 for task in dag.tasks)
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "30 5 * * *")
 
 
 def test_the_digest_is_one_task_on_mondays(dagbag):
-    """Never two at once, nothing caught up with: a week that was missed is over."""
+    """Never two at once, nothing caught up with; tried again, since the next one is a week away."""
     dag = dagbag.dags["perennial.weekly_digest"]
 
-    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 0, True)]
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 3, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
+
+
+def test_reports_are_written_each_monday(dagbag):
+    """One mapped task for each report; a service that is away is asked again; nothing is caught up with."""
+    dag = dagbag.dags["perennial.governance"]
+
+    edges = {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+    assert edges == {"list_reports": {"write_report"}, "write_report": set()}
+    assert dag.get_task("write_report").is_mapped
+    assert all(task.doc_md and task.retries == 2 for task in dag.tasks)
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
 
 

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
+from benchmarks.trained import NAME, Installed
 from ml.errors import DataError, InputError, PerennialError
 from ml.governance import reproduce as module
 from ml.governance.reconcile import VERSION
 from ml.governance.reproduce import reproduce
 from ml.records.governance import VersionMade
 from ml.registry.manifest import MODEL, PACKAGE
-from tests.governance.real_models import NAME, Installed
 
 pytestmark = pytest.mark.slow
 

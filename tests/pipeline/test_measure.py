@@ -119,6 +119,17 @@ def test_the_trend_is_against_the_week_before(week):
     assert measure(week).measure("success_rate").trend == "unknown"
 
 
+def test_nothing_is_late_before_there_was_an_installation(week):
+    """Begun on the 10th: of the runs only those of the last two days were due; the processor time is of two days."""
+    found = measure(week.model_copy(update={"begin": at(10)}))
+
+    assert found.measure("lateness_p95").n == 3
+    assert {dag.dag_id: dag.lateness.n for dag in found.dags}["ferry.monitor"] == 2
+    assert found.measure("cpu_seconds_per_day").value == 770 / 2
+    assert found.measure("success_rate").n == 13
+    assert measure(week.model_copy(update={"begin": at(-300)})) == measure(week)
+
+
 def test_drift_that_goes_on_is_named(week):
     """An episode without an end is no recovery time, and is not hidden either."""
     assert measure(week).measure("recovery_median").detail == "heron drifts since 2026-01-09 07:00"

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -146,6 +147,21 @@ def test_a_row_that_comes_years_late_is_merged_into_its_month(table):
     assert len(files) == 4
     assert len(before & set(files)) == 3
     assert positions(table) == [1, 2, 3, 4, 9]
+
+
+def test_a_large_file_is_not_written_again_with_every_few_small_ones(table, monkeypatch):
+    """Else the time of an ingest grows with what the month holds already."""
+    monkeypatch.setattr(table_module, "SMALL_FILE_BYTES", 20_000)
+    many = np.unique(np.random.default_rng(1).integers(1, 10**15, 10_000)).tolist()
+    table.append_once(rows(*many), app_id="x")
+    (large,) = table.open().file_uris()
+    for i in range(SMALL_FILES):
+        table.append_once(rows(10**15 + i), app_id="x")
+
+    assert table.compact() == SMALL_FILES
+    assert large in table.open().file_uris()
+    assert len(table.open().file_uris()) == 2
+    assert positions(table) == [*many, *(10**15 + i for i in range(SMALL_FILES))]
 
 
 @pytest.mark.slow

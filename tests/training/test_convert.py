@@ -153,3 +153,21 @@ def test_what_cannot_be_converted_is_one_error(make_use_case, make_rows):
 
     with pytest.raises(DataError, match="cannot be converted to ONNX; where: object"):
         convert_pipeline(pipeline, use_case)
+
+
+@pytest.mark.parametrize("estimator", ["logistic_regression", "hist_gradient_boosting", "lightgbm", "xgboost"])
+def test_the_nodes_that_prepare_the_features_are_named_so(make_use_case, make_rows, estimator):
+    """A failure in one of them is code 301, and a replay shows what they make of a row."""
+    use_case = make_use_case(training={"candidates": {"one": {"estimator": estimator}}})
+    pipeline, _ = fit_pipeline(use_case, "one", make_rows(10 * 24))
+
+    nodes = onnx.load_model_from_string(convert_pipeline(pipeline, use_case)).graph.node
+
+    named = [node.op_type for node in nodes if node.name.startswith("prepare/")]
+    scaled = ["Sub", "Div"] if estimator == "logistic_regression" else []
+    assert sorted(named) == sorted(
+        ["Gather"] * 2 + ["OneHotEncoder"] * 2 + ["Imputer", "Reshape", "Concat", "Concat", *scaled]
+    )
+    assert [node.name.startswith("prepare/") for node in nodes] == sorted(
+        (node.name.startswith("prepare/") for node in nodes), reverse=True
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.errors import InputError
@@ -103,6 +103,7 @@ def test_a_deeper_key_of_the_same_name_is_not_meant():
     cost=st.floats(0, 1e6),
     section=st.sampled_from(["retraining", "gate"]),
 )
+@settings(deadline=None)  # a file is read twice: how fast is the machine's affair
 def test_the_shipped_file_loads_with_what_was_set(tmp_path_factory, level, cost, section):
     """Six digits of it, and nothing else is different."""
     values = {"level": level} | ({"cost_of_retraining": cost} if section == "retraining" else {})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from ml.cli.report import card, data, folder
+from ml.cli.report import card, data, folder, project
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("data")(data.data)
+app.command("project")(project.project)
 app.command("card")(card.card)
 app.command("folder")(folder.folder)

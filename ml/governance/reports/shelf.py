@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ml.errors import InputError
 from ml.governance.reports.card import write_card
 from ml.governance.reports.data_audit import audit_data
+from ml.governance.reports.project import audit_project
 from ml.governance.reports.sources import Sources
 from ml.records.report import Report, ReportFinding
 from ml.store.ledger import BrokenLedgerError
@@ -18,6 +19,7 @@ from ml.store.ledger import BrokenLedgerError
 #: Reports about a whole use case by name, in the order in which they are written.
 REPORTS: dict[str, Callable[[Sources], Report]] = {
     "data": audit_data,
+    "project": audit_project,
 }
 
 

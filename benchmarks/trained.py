@@ -20,7 +20,7 @@ from ml.records.decision import Choice, GateDecision, Parity, RetrainRequest, Tr
 from ml.records.governance import AliasMove
 from ml.records.release import Package, ReleaseManifest
 from ml.registry.alias import move_alias
-from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
+from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, read_manifest, store_artifact
 from ml.registry.memory import MemoryRegistry
 from ml.store.control import ControlStore
 from ml.store.fingerprint import fingerprint
@@ -52,6 +52,7 @@ training:
   holdout: 3d
   candidates:
     bayes: {estimator: sklearn.naive_bayes.GaussianNB}
+    line: {estimator: logistic_regression}
     trees: {estimator: hist_gradient_boosting, parameters: {max_iter: 10}}
 serving: {out_of_range: clip}
 """
@@ -163,15 +164,20 @@ class Installed:
         self.control.record(VERSION, f"{NAME}/{number}", made, actor="ana", **own)
         self.control.record("gate", f"{NAME}/{number}", gate, actor="gate", **own)
 
+    def release(self, number: int) -> None:
+        """Have replicas serve a version, as a release does."""
+        folder, releases = self.folders[number], self.var / "releases"
+        known = read_manifest(releases, NAME)
+        ReleaseManifest(
+            use_case=NAME, sequence=1 if known is None else known.sequence + 1, model_name=NAME, model_version=number,
+            digest=digest_file(folder / MODEL), package_digest=digest_file(folder / PACKAGE), previous=None,
+            artifact=store_artifact(releases, NAME, folder), released_at=datetime.now(UTC), reason="test",
+        ).write(manifest_path(releases, NAME))  # fmt: skip
+
     def _promote(self, number: int, folder: Path, now: datetime) -> None:
         evidence = (f"gate/{NAME}/{number}",)
         move = AliasMove(
             use_case=NAME, version=number, previous=number - 1 or None, by="gate", reason="it won", evidence=evidence
         )
         move_alias(move, key=f"{NAME}/{number}", registry=self.registry, control=self.control, actor="gate", now=now)
-        releases = self.var / "releases"
-        ReleaseManifest(
-            use_case=NAME, sequence=number, model_name=NAME, model_version=number, previous=number - 1 or None,
-            digest=digest_file(folder / MODEL), package_digest=digest_file(folder / PACKAGE),
-            artifact=store_artifact(releases, NAME, folder), released_at=now, reason="test",
-        ).write(manifest_path(releases, NAME))  # fmt: skip
+        self.release(number)
