@@ -41,7 +41,7 @@ lint: $(READY)  ## format, lint, types, layers, schemas
 	$(BIN)/mypy
 	$(BIN)/lint-imports --verbose
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # Airflow wants its environment before its first import, and the real stack wants the machine for itself.
 test: lint  ## set-up, lint, every test

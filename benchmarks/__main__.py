@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.alerts import draw_alerts, measure_alerts
+from benchmarks.audit import draw_audit, measure_audit
 from benchmarks.classical import draw_classical, measure_classical
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
@@ -61,6 +62,7 @@ MEASURED = {
     "classical": Part(
         lambda _, say: measure_classical(say), draw_classical, lambda found: [vars(row) for row in found]
     ),
+    "audit": Part(lambda _, say: measure_audit(say), draw_audit, lambda found: [vars(row) for row in found]),
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),

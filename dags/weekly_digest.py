@@ -10,7 +10,7 @@ TEXT = """Tells all members of the last whole week: pipeline health with its tre
 Runs on Monday mornings; goes to the channels that `digest` of `alerts.yaml` names, each of them, by the alerting DAG.
 A week is told once, however often this runs. To look without sending: `perennial digest --html week.html`."""
 
-ON_MONDAYS = never_at_once("0 6 * * 1")
+ON_MONDAYS = never_at_once("0 7 * * 1")  # after reviews and reports
 
 with DAG(**installation_options("weekly_digest", schedule=ON_MONDAYS, text=TEXT, params={}, retries=3)) as dag:
     task(stage.tell)()

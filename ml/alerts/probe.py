@@ -6,10 +6,12 @@ import time
 import urllib.request
 from datetime import datetime
 from http.client import HTTPException
+from pathlib import Path
 from urllib.error import HTTPError
 
 from ml.records.event import Event
 from ml.records.rollup import Rollup
+from ml.registry.fleet import read_heartbeats
 
 TIMEOUT_SECONDS = 5.0
 
@@ -29,6 +31,16 @@ def probe_mlflow(mlflow_url: str, *, now: datetime, timeout: float = TIMEOUT_SEC
         up = 0.0
     told = {"time": now, "seconds": 0.0, "source": "probe", "name": "service_up", "label": "mlflow"}
     return [Rollup.model_validate(told | {"n": 1, "total": up, "high": up})]
+
+
+def probe_replicas(folder: Path, *, now: datetime) -> list[Rollup]:
+    """``replica_silent_seconds``: age of the last word of each replica here that has not ended in order."""
+    found = []
+    for beat in read_heartbeats(folder):
+        silent = max(0.0, (now - beat.at).total_seconds())
+        told = {"time": now, "seconds": 0.0, "source": beat.replica, "name": "replica_silent_seconds"}
+        found.append(Rollup.model_validate(told | {"n": 1, "total": silent, "high": silent}))
+    return found
 
 
 def probe(scoring_url: str, *, now: datetime, timeout: float = TIMEOUT_SECONDS) -> tuple[list[Event], list[Rollup]]:

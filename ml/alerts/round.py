@@ -11,14 +11,15 @@ from ml.alerts.channels import Channels, Repair, Trigger
 from ml.alerts.current import InForce, rules_in_force
 from ml.alerts.deliver import Sending, deliver_due
 from ml.alerts.look import Look, look, tidy
-from ml.alerts.probe import probe, probe_mlflow
+from ml.alerts.probe import probe, probe_mlflow, probe_replicas
 from ml.errors import PerennialError
 from ml.records.alert import Delivery
 from ml.records.base import Record, UtcTime
 from ml.settings import Settings
 from ml.store.alerts import AlertStore
 from ml.store.collect import collect_spools
-from ml.store.telemetry import EVENTS_KEPT, ROLLUPS_KEPT, Telemetry
+from ml.store.telemetry import Telemetry
+from ml.use_case.retention_options import EVENTS_KEPT, ROLLUPS_KEPT
 
 #: What a run of the DAG may take to begin, seconds; beyond it, three looks that were missed are a silence.
 _START_SECONDS = 20.0
@@ -80,7 +81,8 @@ def run_round(
     _, problems = collect_spools(telemetry, settings.telemetry)
     events, rollups = probe(settings.scoring_url, now=clock())
     telemetry.add_events(events)
-    telemetry.add_rollups(rollups + probe_mlflow(settings.mlflow_url, now=clock()))
+    silent = probe_replicas(settings.outbox, now=clock())
+    telemetry.add_rollups(rollups + silent + probe_mlflow(settings.mlflow_url, now=clock()))
     now = clock()
     in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now, drill=settings.drill_rules)
     found = look(in_force.rules, store=store, telemetry=telemetry, now=now, everything=everything)

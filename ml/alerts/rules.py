@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from ml.alerts.conditions import AnyCondition
 from ml.alerts.filters import Strict
+from ml.alerts.health_limits import HealthLimits
 from ml.errors import InputError, Problem
 from ml.records.event import Severity
 from ml.use_case.duration import Duration
@@ -207,6 +208,8 @@ class RuleFile(Strict):
         Address that notices lead to; empty for none.
     tick
         How often the alerting DAG looks: a rule is not looked at more often.
+    health
+        From where on the health walk finds a resource not well.
     digest
         Channels and groups that the weekly digest goes to, each of them; nobody gets it where none is named.
     """
@@ -215,6 +218,7 @@ class RuleFile(Strict):
     groups: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(default_factory=dict)
     link: str = ""
     tick: Duration = timedelta(seconds=30)
+    health: HealthLimits = HealthLimits()
     digest: tuple[Name, ...] = ()
     rules: tuple[Rule, ...]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.evaluation.moves import Cell, Move, scale_of
+from ml.evaluation.reliability import share_in_time
 from ml.records.measure import Estimate
-from ml.training.serial_interval import mean_in_time
 from ml.use_case import UseCase
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ SMALL = 0.1
 #: Features that are changed two at once, those by which the answers move most.
 PAIRED = 6
 _AT_ONCE = 20_000
-_INTERVAL_LEVEL = 0.05  # of each end
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Flips:
         Nearest flip of each row by one feature alone, and by one or two; None where none was found.
     event_time
         Moment of each row, UTC.
+    alone
+        Rows that each feature alone can turn, whatever the distance, of shape ``(n_rows,)``.
     paired
         Features that were changed two at once.
     """
@@ -63,25 +65,18 @@ class Flips:
     single: tuple[Flip | None, ...]
     nearest: tuple[Flip | None, ...]
     event_time: Any
+    alone: Mapping[str, NDArray[np.bool_]]
     paired: tuple[str, ...]
 
     def share_within(self, distance: float, *, single: bool = False) -> Estimate:
         """Share of rows that flip by changes of so much in sum, with an interval that respects time."""
         found = self.single if single else self.nearest
-        near = np.array([one is not None and one.distance <= distance + 1e-9 for one in found], dtype=np.float64)
-        told = mean_in_time(near, self.event_time).interval(_INTERVAL_LEVEL)
-        low, high = told.low, told.high
-        return told.model_copy(
-            update={"low": None if low is None else max(low, 0.0), "high": None if high is None else min(high, 1.0)}
-        )
+        near = [one is not None and one.distance <= distance + _ROUNDING for one in found]
+        return share_in_time(np.array(near, dtype=bool), self.event_time)
 
-    def by_feature(self) -> dict[str, int]:
-        """Rows whose nearest single change is of this feature, most first."""
-        counts: dict[str, int] = {}
-        for one in self.single:
-            if one is not None:
-                counts[one.moves[0].feature] = counts.get(one.moves[0].feature, 0) + 1
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    def share_alone(self, feature: str) -> Estimate:
+        """Share of rows that a feature alone can turn."""
+        return share_in_time(self.alone[feature], self.event_time)
 
 
 def find_flips(
@@ -115,48 +110,52 @@ def find_flips(
     """
     frame = rows[list(use_case.features)].reset_index(drop=True)
     if frame.empty:
-        return Flips((), (), rows["event_time"], ())
+        nothing = np.zeros(0, dtype=bool)
+        return Flips((), (), rows["event_time"], dict.fromkeys(use_case.features, nothing), ())
     before = answer(frame)
     moves = {name: _moves_of(name, frame, observed, use_case, steps) for name in use_case.features}
     singles = [(row, (move,)) for found in moves.values() for row, each in enumerate(found) for move in each]
-    asked = _Asked(answer, frame, before)
+    asked = _Asked(answer, frame, before, tuple(use_case.features))
     single = asked.nearest(singles, use_case)
-    most = sorted(moves, key=lambda name: -asked.moved.get(name, 0.0))[:PAIRED]
+    most = sorted(moves, key=lambda name: (-asked.moved[name], name))[:PAIRED]
     near = {name: _moves_of(name, frame, observed, use_case, paired_steps) for name in most}
     both = asked.nearest(_pairs(near), use_case)
     nearest = tuple(_nearer(one, two) for one, two in zip(single, both, strict=True))
-    return Flips(single, nearest, rows["event_time"], tuple(most))
+    return Flips(single, nearest, rows["event_time"], asked.alone, tuple(most))
 
 
 _Change = tuple[int, tuple[Move, ...]]
 
 
 class _Asked:
-    """A model that is asked about changed rows, and by how much each feature alone moves it in sum."""
+    """A model that is asked about changed rows; what each feature alone does to its answers is kept."""
 
-    def __init__(self, answer: Answer, frame: pd.DataFrame, before: Floats) -> None:
+    def __init__(self, answer: Answer, frame: pd.DataFrame, before: Floats, features: tuple[str, ...]) -> None:
         self._answer, self._frame, self._before = answer, frame, before
         self._decided = before.argmax(axis=1)
-        self.moved: dict[str, float] = {}
+        self.moved = dict.fromkeys(features, 0.0)
+        self.alone = {name: np.zeros(len(frame), dtype=bool) for name in features}
 
-    def nearest(self, changes: Sequence[_Change] | Iterator[_Change], use_case: UseCase) -> tuple[Flip | None, ...]:
+    def nearest(self, changes: Iterable[_Change], use_case: UseCase) -> tuple[Flip | None, ...]:
         """Nearest change of each row that turns it, the first of several."""
+        names = use_case.answers
         best: list[Flip | None] = [None] * len(self._frame)
         for part in _parts(changes):
             told = self._answer(_changed(self._frame, part))
             for place, instead in enumerate(told.argmax(axis=1).tolist()):
                 row, moves = part[place]
-                self._note(moves, float(np.abs(told[place] - self._before[row]).sum()))
-                known = best[row]
-                if instead == self._decided[row] or (known and known.distance <= sum(m.distance for m in moves)):
-                    continue
-                names = use_case.answers
-                best[row] = Flip(row, moves, names[self._decided[row]], names[instead])
+                turned = instead != self._decided[row]
+                self._note(row, moves, float(np.abs(told[place] - self._before[row]).sum()), turned=turned)
+                flip = Flip(row, moves, names[self._decided[row]], names[instead])
+                if turned and _is_nearer(flip, best[row]):
+                    best[row] = flip
         return tuple(best)
 
-    def _note(self, moves: tuple[Move, ...], size: float) -> None:
+    def _note(self, row: int, moves: tuple[Move, ...], size: float, *, turned: bool) -> None:
         if len(moves) == 1:
-            self.moved[moves[0].feature] = self.moved.get(moves[0].feature, 0.0) + size
+            name = moves[0].feature
+            self.moved[name] += size
+            self.alone[name][row] |= turned
 
 
 def _moves_of(
@@ -177,7 +176,7 @@ def _pairs(moves: Mapping[str, list[list[Move]]]) -> Iterator[_Change]:
                 yield row, pair
 
 
-def _parts(changes: Sequence[_Change] | Iterator[_Change]) -> Iterator[list[_Change]]:
+def _parts(changes: Iterable[_Change]) -> Iterator[list[_Change]]:
     """Memory stays flat."""
     part: list[_Change] = []
     for change in changes:
@@ -204,6 +203,9 @@ def _changed(frame: pd.DataFrame, changes: Sequence[_Change]) -> pd.DataFrame:
     return rows
 
 
+def _is_nearer(flip: Flip, known: Flip | None) -> bool:
+    return known is None or flip.distance < known.distance
+
+
 def _nearer(one: Flip | None, two: Flip | None) -> Flip | None:
-    known = [flip for flip in (one, two) if flip is not None]
-    return min(known, key=lambda flip: flip.distance) if known else None
+    return one if two is None or (one is not None and one.distance <= two.distance) else two

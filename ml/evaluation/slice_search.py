@@ -30,7 +30,7 @@ class Found:
 
 
 def search_slices(
-    columns: Mapping[str, Column], cost: Floats, *, minimum_rows: int, depth: int
+    columns: Mapping[str, Column], cost: Floats, *, minimum_rows: int, depth: int, floor: float = -np.inf
 ) -> tuple[tuple[Found, ...], int]:
     """The few best conjunctions, each among the rows that the ones before leave, and how many were looked at.
 
@@ -47,13 +47,15 @@ def search_slices(
         A slice has no fewer, and no more than half of the rows.
     depth
         Conditions in a conjunction, at most.
+    floor
+        The mean of a slice's rows is above it.
     """
     conditions = conditions_on(columns)
     holds = np.array([condition.holds(columns) for condition in conditions], dtype=bool).reshape(-1, len(cost))
     known, searched = _search(holds, cost, minimum_rows, depth)
     chosen = tuple(
         Found(tuple(conditions[i] for i in one.parts), int(one.rows.sum()), one.excess)
-        for one in _choose(known, cost, minimum_rows)
+        for one in _choose(known, cost, minimum_rows, floor)
     )
     return chosen, searched
 
@@ -122,14 +124,15 @@ def _score(masks: Mask, cost: Floats) -> tuple[Floats, Floats, Floats]:
     return np.where(defined, scores, -np.inf), np.where(defined, excess, 0.0), n
 
 
-def _choose(known: Sequence[_Found], cost: Floats, minimum_rows: int) -> Iterator[_Found]:
+def _choose(known: Sequence[_Found], cost: Floats, minimum_rows: int, floor: float) -> Iterator[_Found]:
     """The best slice, then the best among the rows that it leaves, and so on."""
     left = np.ones(len(cost), dtype=bool)
     for _ in range(_CHOSEN if known else 0):
         masks = np.array([one.rows & left for one in known])
         scores, excess, counts = _score(masks[:, left], cost[left])
         fits = (counts >= minimum_rows) & (counts <= LARGEST * left.sum())
-        scores = np.where(fits, scores, -np.inf)
+        means = masks @ np.where(left, cost, 0.0) / np.maximum(counts, 1)
+        scores = np.where(fits & (means > floor), scores, -np.inf)
         best = min(range(len(known)), key=lambda i: (-scores[i], len(known[i].parts), known[i].parts))
         if scores[best] <= 0:
             return

@@ -45,7 +45,8 @@ class WeakSlice:
     excess
         By how much that is higher than the mean of the other rows; each end is wrong at 5 % for this slice alone.
     p, adjusted
-        One-sided, of being no worse than the other rows; corrected over all slices that were tried on the second half.
+        One-sided, of being no worse than the other rows, or not above the floor; corrected over all slices that were
+        tried on the second half.
     confirmed
         ``adjusted`` is below the level.
     """
@@ -54,7 +55,7 @@ class WeakSlice:
     found: float
     n_found: int
     n: int
-    mean: float
+    mean: Estimate
     excess: Estimate
     p: float | None
     adjusted: float | None
@@ -109,6 +110,7 @@ def find_weak_slices(
     minimum_rows: int,
     level: float,
     depth: int = 2,
+    floor: float | None = None,
 ) -> WeakSlices:
     """Conjunctions of conditions under which rows cost more than the others, with the multiplicity paid for.
 
@@ -134,6 +136,8 @@ def find_weak_slices(
         Were no slice worse, one is confirmed in at most this share of searches (Holm's correction).
     depth
         Conditions in a conjunction, at most.
+    floor
+        A slice's own mean must lie above it, too, beyond doubt: 0 for costs that are differences.
 
     Returns
     -------
@@ -151,10 +155,12 @@ def find_weak_slices(
     if len(cost) < 4 * minimum_rows or not (len(first) and len(second)):
         told = f"{len(cost)} rows in too few blocks of time or too few: {4 * minimum_rows} rows in 4 blocks are needed"
         return WeakSlices((), 0, len(first), len(second), level, told)
+    lowest = -np.inf if floor is None else floor
     here = {name: values[first] for name, values in columns.items()}
-    found, searched = search_slices(here, cost[first], minimum_rows=minimum_rows, depth=depth)
+    found, searched = search_slices(here, cost[first], minimum_rows=minimum_rows, depth=depth, floor=lowest)
     there = {name: values[second] for name, values in columns.items()}
-    tried = _confirm(found, there, _Half(cost[second], moments[second], block), minimum_rows, level)
+    half = _Half(cost[second], moments[second], block, lowest)
+    tried = _confirm(found, there, half, minimum_rows, level)
     return WeakSlices(tried, searched, len(first), len(second), level)
 
 
@@ -184,6 +190,7 @@ class _Half:
     cost: Floats
     moments: pd.DatetimeIndex
     block: timedelta
+    floor: float
 
 
 def _confirm(
@@ -193,29 +200,30 @@ def _confirm(
     minimum_rows: int,
     level: float,
 ) -> tuple[WeakSlice, ...]:
-    measured: list[tuple[Found, Floats, SerialMean]] = []
+    measured: list[tuple[Found, SerialMean, SerialMean]] = []
     left = np.ones(len(half.cost), dtype=bool)
     for one in found:
         rows = np.all([condition.holds(columns) for condition in one.conditions], axis=0)[left]
         cost, moments = half.cost[left], half.moments[left]
         if minimum_rows <= rows.sum() <= LARGEST * len(cost):
-            measured.append((one, cost[rows], excess_in_time(cost, rows, moments, block=half.block)))
-        left[left] &= ~rows
-    p_values = {str(i): excess.p_above(0.0) for i, (*_, excess) in enumerate(measured)}
+            own = _bounded(mean_in_time(cost[rows], moments[rows]), moments[rows], half.block)
+            measured.append((one, own, excess_in_time(cost, rows, moments, block=half.block)))
+            left[left] &= ~rows
+    p_values = {str(i): _p_of(own, excess, half.floor) for i, (_, own, excess) in enumerate(measured)}
     adjusted = adjust_holm(p_values)
     tried = [
         WeakSlice(
             conditions=one.conditions,
             found=one.excess,
             n_found=one.rows,
-            n=len(cost),
-            mean=float(cost.mean()),
-            excess=excess.interval(_INTERVAL_LEVEL).model_copy(update={"n": len(cost)}),
+            n=own.n,
+            mean=own.interval(_INTERVAL_LEVEL),
+            excess=excess.interval(_INTERVAL_LEVEL).model_copy(update={"n": own.n}),
             p=p_values[str(i)],
             adjusted=(corrected := adjusted[str(i)]),
             confirmed=corrected is not None and corrected < level,
         )
-        for i, (one, cost, excess) in enumerate(measured)
+        for i, (one, own, excess) in enumerate(measured)
     ]
     return tuple(sorted(tried, key=lambda one: not one.confirmed))
 
@@ -241,7 +249,20 @@ def excess_in_time(cost: Floats, rows: Mask, event_time: Any, *, block: timedelt
     share = float(rows.mean())
     influence = np.where(rows, (cost - inside) / share, -(cost - outside) / (1 - share))
     found = mean_in_time(influence, event_time)
-    moments = pd.DatetimeIndex(event_time)[rows]
+    return _bounded(replace(found, mean=inside - outside), pd.DatetimeIndex(event_time)[rows], block)
+
+
+def _bounded(found: SerialMean, moments: pd.DatetimeIndex, block: timedelta) -> SerialMean:
+    """With no more freedom than the effective number of blocks that rows lie in, less one."""
     _, sizes = np.unique(np.asarray((moments - moments.min()) // block), return_counts=True)
     effective = int(sizes.sum() ** 2 / (sizes**2).sum())
-    return replace(found, mean=inside - outside, freedom=min(found.freedom, max(effective - 1, 0)))
+    return replace(found, freedom=min(found.freedom, max(effective - 1, 0)))
+
+
+def _p_of(own: SerialMean, excess: SerialMean, floor: float) -> float | None:
+    """Of being worse than the others and above the floor: the larger of both (Berger 1982)."""
+    above = excess.p_above(0.0)
+    if above is None or not np.isfinite(floor):
+        return above
+    over = own.p_above(floor)
+    return None if over is None else max(above, over)

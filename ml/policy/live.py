@@ -19,7 +19,7 @@ from ml.records.profile import ErrorModel
 from ml.training.block_interval import CONFIDENCE, count_blocks, mean_over_blocks
 from ml.training.class_names import is_label
 from ml.training.error_model import expect_errors
-from ml.training.loss import LOSSES, SMALLEST_PROBABILITY
+from ml.training.loss import LOSSES, expected_losses
 from ml.training.serial_interval import mean_in_time
 from ml.use_case import UseCase
 
@@ -28,12 +28,6 @@ PAIRS_TO_JUDGE = 4
 #: Older ones are forgotten.
 PAIRS_TO_LOOK_BACK = 12
 _CHANCE = 0.05
-#: What answers cost on average if their probabilities, of shape ``(n_samples, n_classes)``, are right.
-_EXPECTED: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "log_loss": lambda shares: -(shares * np.log(shares)).sum(axis=1),
-    "brier": lambda shares: 1 - (shares**2).sum(axis=1),
-    "error_rate": lambda shares: 1 - shares.max(axis=1),
-}
 
 
 def realised_loss(labelled: pd.DataFrame, use_case: UseCase) -> Estimate:
@@ -103,10 +97,8 @@ def estimated_loss(answered: pd.DataFrame, use_case: UseCase, errors: ErrorModel
         told = expect_errors(errors, usable, usable[columns].to_numpy(dtype=np.float64), use_case)
         found = mean_over_blocks(told, usable["event_time"], block=use_case.gate.block)
         return _told(found, len(answered) - len(usable))
-    shares = np.clip(usable[columns].to_numpy(dtype=np.float64), SMALLEST_PROBABILITY, 1.0)
-    found = mean_over_blocks(
-        _EXPECTED[use_case.gate.metric](shares) + 0.0, usable["event_time"], block=use_case.gate.block
-    )
+    expected = expected_losses(usable[columns].to_numpy(dtype=np.float64), use_case.gate.metric)
+    found = mean_over_blocks(expected, usable["event_time"], block=use_case.gate.block)
     return _told(found, len(answered) - len(usable))
 
 
@@ -216,11 +208,12 @@ def trust_estimates(pairs: Sequence[tuple[Estimate, Estimate]]) -> bool | None:
     known = [(a, b) for a, b in pairs if None not in (a.low, a.high, b.low, b.high)]
     if len(known) < PAIRS_TO_JUDGE:
         return None
-    missed = sum(_apart(first, second) for first, second in known)
+    missed = sum(are_apart(first, second) for first, second in known)
     return bool(stats.binom.sf(missed - 1, len(known), 1 - CONFIDENCE) >= _CHANCE)
 
 
-def _apart(first: Estimate, second: Estimate) -> bool:
+def are_apart(first: Estimate, second: Estimate) -> bool:
+    """Whether two intervals, both known, have no value in common."""
     lows, highs = (first.low, second.low), (first.high, second.high)
     return max(low for low in lows if low is not None) > min(high for high in highs if high is not None)
 

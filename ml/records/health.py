@@ -42,6 +42,35 @@ class Resource(Record):
     logs: tuple[LogLine, ...] = ()
 
 
+class Quantiles(Record):
+    """Of a number that was measured ``n`` times."""
+
+    n: int
+    median: float
+    p99: float
+    highest: float
+
+
+class Normal(Record):
+    """What was seen of a resource in many walks.
+
+    Attributes
+    ----------
+    n, unknown, not_well
+        Walks that measured it, that could not, and that found it not well.
+    used, waits, limit
+        Its utilisation and saturation, as of :class:`Resource`; None where there is none.
+    """
+
+    name: str
+    n: int
+    unknown: int
+    not_well: int
+    used: Quantiles | None
+    waits: Quantiles | None
+    limit: float | None
+
+
 class Health(Record):
     """One walk over all resources."""
 

@@ -40,7 +40,8 @@ class Captured:
         "class" or null, "probability" or null (of "class"), "probabilities" [in order of class names] or null,
         "features" {name: value} or null, "raw" text or null}``; ``features`` is null and ``raw`` holds the first
         2,000 characters when the row could not be understood; ``asked`` and ``place``, where the graph was
-        asked, say with how many rows in one go, and the how manieth of them it was, from 0. For ``label``:
+        asked, say with how many rows in one go, and the how manieth of them it was, from 0; ``degraded_code``,
+        when the last good version answered, the code of the failure of the one that was to. For ``label``:
         ``{"id", "class", "known_at" (ISO 8601) or null, "source", "override"?}``, the last ``{"by", "reason"}``
         of a person's decision. Of a regression ``probabilities`` holds the one number that was answered,
         ``class`` and ``probability`` are null, and a label has ``value`` instead of ``class``.

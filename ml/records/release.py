@@ -234,6 +234,8 @@ class ReplicaStatus(Record):
         Why the wanted release is not the served one.
     arms
         In a canary, what the two versions have done.
+    last_good
+        Version that answers what the present one cannot, where the use case declares that and there is one.
     """
 
     use_case: str
@@ -245,6 +247,7 @@ class ReplicaStatus(Record):
     code: int | None = None
     problem: str = ""
     arms: Arms | None = None
+    last_good: int | None = None
 
 
 class Heartbeat(Record):

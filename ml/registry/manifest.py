@@ -18,6 +18,8 @@ MODEL = "model.onnx"
 PACKAGE = "package.json"
 #: Beside the manifest: one that was taken back, so that its absence is meant.
 WITHDRAWN = "withdrawn.json"
+#: Beside the manifest: releases that were confirmed, the newest and the one of an older version before it.
+FALLBACK, EARLIER = "fallback.json", "earlier.json"
 
 
 def manifest_path(releases: Path, use_case: str) -> Path:

@@ -5,6 +5,8 @@
 ``fallback.json``
     The manifest that a roll back brings back: the newest one that a replica confirmed, or, until one was, the one
     before the running release.
+``earlier.json``
+    The confirmed release of an older version before ``fallback.json``: what it cannot answer, this one may.
 ``withdrawn.json``
     A first release that no replica confirmed. Its sequence is not given a second time: replicas that have seen it
     ignore what is not newer.
@@ -20,7 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.records.release import ReleaseManifest
-from ml.registry.manifest import MODEL, PACKAGE, WITHDRAWN, digest_file, manifest_path, read_manifest, store_artifact
+from ml.registry.manifest import (
+    EARLIER,
+    FALLBACK,
+    MODEL,
+    PACKAGE,
+    WITHDRAWN,
+    digest_file,
+    manifest_path,
+    read_manifest,
+    store_artifact,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,11 @@ class ReleaseFolder:
     def fallback(self) -> ReleaseManifest | None:
         """What a roll back brings back."""
         return _read(self._fallback)
+
+    @property
+    def earlier(self) -> ReleaseManifest | None:
+        """What was confirmed before the fallback, of an older version."""
+        return _read(self._earlier)
 
     @property
     def next_sequence(self) -> int:
@@ -74,7 +91,15 @@ class ReleaseFolder:
         manifest_path(self.releases, self.use_case).replace(self._withdrawn)
 
     def keep_as_fallback(self, manifest: ReleaseManifest) -> None:
-        """Make a manifest the one that roll backs bring back."""
+        """Make a manifest the one that roll backs bring back, and the one until now, if it is older, the earlier one.
+
+        Who goes back to an older version leaves the newer one behind: it is nobody's last good version any more.
+        """
+        before, earlier = self.fallback, self.earlier
+        if before is not None and before.model_version < manifest.model_version:
+            before.write(self._earlier)
+        elif earlier is not None and earlier.model_version >= manifest.model_version:
+            self._earlier.unlink()
         manifest.write(self._fallback)
 
     def store(self, source: Path) -> str:
@@ -94,7 +119,8 @@ class ReleaseFolder:
 
     def discard(self, artifact: str) -> None:
         """Remove an artifact unless a manifest names it."""
-        manifests = [manifest for manifest in (self.manifest, self.fallback) if manifest is not None]
+        known = (self.manifest, self.fallback, self.earlier)
+        manifests = [manifest for manifest in known if manifest is not None]
         named = {manifest.artifact for manifest in manifests}
         named |= {manifest.candidate.artifact for manifest in manifests if manifest.candidate is not None}
         if artifact and artifact not in named:
@@ -102,7 +128,11 @@ class ReleaseFolder:
 
     @property
     def _fallback(self) -> Path:
-        return self.path / "fallback.json"
+        return self.path / FALLBACK
+
+    @property
+    def _earlier(self) -> Path:
+        return self.path / EARLIER
 
     @property
     def _withdrawn(self) -> Path:

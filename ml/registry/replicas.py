@@ -21,6 +21,8 @@ from ml.settings import settings
 POLL_SECONDS = 0.1
 
 _ANSWER_SECONDS = 5.0
+#: Of one of several tries: a hung replica holds a connection for as long.
+_TRY_SECONDS = 0.5
 _LONGEST_BODY = 1 << 20
 
 #: Replicas are asked directly, whatever proxy the environment names.
@@ -46,6 +48,22 @@ def read_status(scoring_url: str, use_case: str, *, timeout: float = _ANSWER_SEC
         raise ServiceAway(
             "scoring service does not answer", where=url, got=_short(error), allowed="a running replica"
         ) from error
+
+
+def find_answering(scoring_url: str, pid: int, *, seconds: float, tries: int = 16) -> bool:
+    """Whether a process answers, asked over a new connection each time: replicas that share a port take turns."""
+    until = time.monotonic() + seconds
+    for _ in range(tries):
+        if time.monotonic() > until:
+            return False
+        url = f"{scoring_url.rstrip('/')}/status"
+        try:
+            with _DIRECT.open(urllib.request.Request(url, headers=_own_key()), timeout=_TRY_SECONDS) as reply:  # noqa: S310 - http(s)
+                if json.load(reply).get("pid") == pid:
+                    return True
+        except (OSError, HTTPException, ValueError, AttributeError):
+            continue
+    return False
 
 
 def _own_key() -> dict[str, str]:

@@ -7,7 +7,11 @@ import os
 from ml.errors import PerennialError
 from ml.records.release import Heartbeat
 from ml.registry.fleet import SILENT_AFTER, read_heartbeats
+from ml.registry.replicas import find_answering
 from ml.runbooks.runbook import Before, Runbook, Seen, Services, World
+
+#: How long is looked whether a silent replica answers all the same.
+_ASKED_SECONDS = 5.0
 
 
 class RestartReplica(Runbook):
@@ -16,13 +20,15 @@ class RestartReplica(Runbook):
     name, target, per_hour = "restart_replica", "a replica", 6
 
     def pre_check(self, target: str, world: World) -> Seen:
-        """Silent, or never heard, and supervised."""
+        """Silent, or never heard, and supervised; not one that answers, as on a disk that is full."""
         service = service_of(target)
         if world.services is None or service not in world.services.names():
             return Seen(False, f"{service} is supervised by nobody here: perennial up")
         beat, silent = _last_beat(target, world)
         if beat is not None and silent <= SILENT_AFTER.total_seconds() and _lives(beat.pid):
             return Seen(False, f"{target} was heard {silent:.1f} s ago, process {beat.pid} lives")
+        if beat is not None and find_answering(world.settings.scoring_url, beat.pid, seconds=_ASKED_SECONDS):
+            return Seen(False, f"{target} was heard {silent:.0f} s ago, but answers: what keeps it from writing stays")
         heard = "never" if beat is None else f"{silent:.0f} s ago"
         return Seen(True, f"{target} was heard {heard}; its process: {world.services.pid(service)}")
 

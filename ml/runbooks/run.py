@@ -150,9 +150,9 @@ class _Run:
 
     def _tell_people(self, run: RunbookRun) -> None:
         """A repair is told of; one that did not help, or may not be tried again, is an error that asks for a person."""
-        if run.end == "not_needed":
-            return
         good = run.end == "repaired"
+        if run.end == "not_needed" or (good and self._runbook.routine):
+            return
         event = Event(
             time=self._world.clock(),
             use_case=None,

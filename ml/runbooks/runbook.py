@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from ml.errors import PerennialError
 from ml.registry.port import Registry
@@ -44,6 +44,42 @@ class Services(Protocol):
         ...
 
 
+#: Whether the process of a task is at work, as its machine's process table says.
+TaskLife = Literal["works", "hangs", "gone", "unknown"]
+
+
+class Runs(Protocol):
+    """Runs of DAGs that can be looked at and ended; members are those of Airflow's API."""
+
+    def open_runs(self, dag: str) -> list[dict[str, Any]]:
+        """Runs of a DAG that are queued or running, oldest first; none of a DAG that there is not."""
+        ...
+
+    def task_instances(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """Tasks of a run."""
+        ...
+
+    def is_paused(self, dag: str) -> bool:
+        """Whether no run of a DAG begins."""
+        ...
+
+    def task_life(self, hostname: str, pid: int) -> TaskLife:
+        """Whether the process of a task is at work."""
+        ...
+
+    def fail_run(self, dag: str, run: str) -> None:
+        """Mark a run as failed."""
+        ...
+
+    def clear_run(self, dag: str, run: str) -> None:
+        """Have a run done again."""
+        ...
+
+    def kill_task(self, pid: int) -> None:
+        """Kill the process of a task."""
+        ...
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -60,6 +96,8 @@ class World:
     ----------
     services
         None where nothing supervises processes.
+    runs
+        None where there is no Airflow to ask.
     patience
         Seconds that a post-check waits for the repair to show.
     """
@@ -72,6 +110,7 @@ class World:
     patience: float = 45.0
     clock: Callable[[], datetime] = _now
     sleep: Callable[[float], None] = time.sleep
+    runs: Runs | None = None
 
     def use_case(self, name: str) -> UseCase:
         """Use case of a name.
@@ -103,11 +142,14 @@ class Runbook(ABC):
         What its target is, in two words.
     per_hour
         How often it may act in an hour, all targets together.
+    routine
+        Whether it does by schedule what is no fault: people are told only when it has not helped.
     """
 
     name: ClassVar[str]
     target: ClassVar[str]
     per_hour: ClassVar[int]
+    routine: ClassVar[bool] = False
 
     @abstractmethod
     def pre_check(self, target: str, world: World) -> Seen:

@@ -7,10 +7,12 @@ from ml.runbooks.clear_lease import ClearLease
 from ml.runbooks.compact_lake import CompactLake
 from ml.runbooks.drain_backlog import DrainBacklog
 from ml.runbooks.fall_back import FallBack
+from ml.runbooks.prune import Prune
 from ml.runbooks.reload_model import ReloadModel
 from ml.runbooks.restart_replica import RestartReplica
 from ml.runbooks.restart_service import RestartService
 from ml.runbooks.runbook import Runbook
+from ml.runbooks.unstick import Unstick
 
 RUNBOOKS: dict[str, Runbook] = {
     runbook.name: runbook
@@ -22,6 +24,8 @@ RUNBOOKS: dict[str, Runbook] = {
         ClearLease(),
         CompactLake(),
         DrainBacklog(),
+        Prune(),
+        Unstick(),
     )
 }
 

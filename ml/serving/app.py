@@ -30,14 +30,15 @@ from ml.serving.http import ClientGone, Receive, Reply, Scope, Send, read_body, 
 from ml.serving.identity import new_id
 from ml.serving.keys import Keys
 from ml.serving.labels import decode_labels
+from ml.serving.last_good import answer_or_stand_in
 from ml.serving.metrics import Metrics
 from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
-from ml.serving.score import record_refused_request, score_batch
-from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, no_model
+from ml.serving.score import Scored, record_refused_request, score_batch
+from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, no_model
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
@@ -191,16 +192,21 @@ class App:
         self._check_version(route)
         if len(question.batch.ids) <= THREAD_ROWS:
             return await self._ask_together(question, layout, request, pinned=bool(route.version))
-        model, trial = self._releases.model(route.name), self._releases.trial(route.name)
-        if model is None:
+        turn = self._turn(route, request)
+        if turn.asked is None:
             raise no_model(layout)
-        if trial is not None and not route.version and trial.takes(request.identity):
-            model = trial.candidate
         started = time.perf_counter()
-        scored = await self._run(True, score_batch, question.batch, model, layout, request.identity, question.render)
-        if trial is not None:
-            trial.count(model, scored.codes, time.perf_counter() - started)
+        scored = await self._run(True, _score_aside, question, turn, layout, request.identity)
+        if turn.trial is not None:
+            turn.trial.count(turn.model, scored.asked_codes, time.perf_counter() - started)
         return await self._wait(lambda done: self._tick.capture(scored, layout, request.identity, done))
+
+    def _turn(self, route: Route, request: Request) -> Turn:
+        name = route.name
+        trial, spare = self._releases.trial(name), None if route.version else self._releases.spare(name)
+        if trial is not None and not route.version and trial.takes(request.identity):
+            return Turn(trial.candidate, self._releases.behind_candidate(name), trial)
+        return Turn(self._releases.model(name), spare, trial)
 
     def _check_version(self, route: Route) -> None:
         if route.version:
@@ -267,6 +273,13 @@ class App:
             return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
         finally:
             self._aside -= 1
+
+
+def _score_aside(question: Question, turn: Turn, layout: Layout, request_id: str) -> Scored:
+    """Score a large batch; runs in a thread."""
+    assert turn.asked is not None  # noqa: S101 - of its caller
+    (found,) = answer_or_stand_in([question.batch], turn.model, turn.spare, layout)
+    return score_batch(question.batch, turn.asked, layout, request_id, question.render, found=found)
 
 
 def _own_fault(request_id: str) -> RequestRefused:

@@ -12,11 +12,12 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Totals(NamedTuple):
-    """Everything counted so far: replies, rows and lost records by use case, seconds by bucket of the histogram."""
+    """Everything counted so far, by use case: replies, rows, lost records, degraded answers; and seconds by bucket."""
 
     replies: dict[tuple[str, int], int]
     rows: dict[tuple[str, int], int]
     lost: dict[tuple[str, str], int]
+    degraded: dict[tuple[str, int], int]
     buckets: tuple[int, ...]
     seconds: float
 
@@ -31,6 +32,7 @@ class Metrics:
         self._replies: Counter[tuple[str, int]] = Counter()
         self._rows: Counter[tuple[str, int]] = Counter()
         self._lost: Counter[str] = Counter()
+        self._degraded: Counter[tuple[str, int]] = Counter()
         self._buckets = [0] * (len(BOUNDS) + 1)
         self._seconds = 0.0
 
@@ -48,6 +50,10 @@ class Metrics:
         """Count rows that were answered without a record, as the use case's policy has it."""
         self._lost[use_case] += rows
 
+    def count_degraded(self, use_case: str, code: int, rows: int) -> None:
+        """Count rows that the last good version answered, by the code with which the present one failed."""
+        self._degraded[use_case, code] += rows
+
     def rows(self, use_case: str) -> dict[int, int]:
         """Rows of a use case by the code that they ended with."""
         return {code: count for (name, code), count in self._rows.items() if name == use_case}
@@ -55,7 +61,9 @@ class Metrics:
     def totals(self) -> Totals:
         """Counts of this moment; may be asked for in another thread."""
         lost = {(name, ""): count for name, count in dict(self._lost).items()}
-        return Totals(dict(self._replies), dict(self._rows), lost, tuple(self._buckets), self._seconds)
+        return Totals(
+            dict(self._replies), dict(self._rows), lost, dict(self._degraded), tuple(self._buckets), self._seconds
+        )
 
     def render(self, by_use_case: Mapping[str, Mapping[str, float]], gauges: Mapping[str, float]) -> str:
         """All counters, and the gauges given, as Prometheus reads them.
@@ -76,6 +84,11 @@ class Metrics:
         lines.append("# TYPE perennial_capture_lost_rows_total counter")
         lines += [
             f'perennial_capture_lost_rows_total{{use_case="{name}"}} {n}' for name, n in sorted(self._lost.items())
+        ]
+        lines.append("# TYPE perennial_degraded_rows_total counter")
+        lines += [
+            f'perennial_degraded_rows_total{{use_case="{name}",code="{code}"}} {n}'
+            for (name, code), n in sorted(self._degraded.items())
         ]
         lines += self._histogram()
         lines += [

@@ -14,10 +14,10 @@ from typing import Any
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
 from ml.serving.decode import Body, Layout, read_table
-from ml.serving.http import Reply, reply_json
+from ml.serving.http import Reply
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Protocol, Question, Request
-from ml.serving.score import Outcome, Render
+from ml.serving.score import Outcome, Render, reply_answers
 from ml.serving.table import ask_columns, ask_records, ask_table
 from ml.use_case import UseCase
 
@@ -131,7 +131,7 @@ def _render(method: str) -> Render:
         if method == "predict_proba" or outcome.regression:
             predictions = [told[0] if outcome.regression else told for _, _, told in answers]
         content = {"predictions": predictions, "ids": outcome.batch.ids}
-        return reply_json(200, content | {"model": outcome.model.described, "request_id": outcome.request_id})
+        return reply_answers(outcome, content | {"model": outcome.model.described, "request_id": outcome.request_id})
 
     return render
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
@@ -164,16 +165,26 @@ def _render(wanted: Mapping[str, bool], identity: str) -> Render:
             "model_name": outcome.model.manifest.use_case,
             "model_version": str(outcome.model.manifest.model_version),
             "id": identity,
-            "parameters": {"request_id": outcome.request_id, "digest": outcome.model.manifest.digest},
+            "parameters": _parameters(outcome),
             "outputs": outputs,
         }
+        marks = outcome.degraded.headers if outcome.degraded else ()
         if not binaries:
-            return reply_json(200, head)
+            return replace(reply_json(200, head), headers=marks)
         encoded = msgspec.json.encode(head)
         length = (JSON_LENGTH, str(len(encoded)).encode())
-        return Reply(200, encoded + b"".join(binaries), b"application/octet-stream", (length,))
+        return Reply(200, encoded + b"".join(binaries), b"application/octet-stream", (length, *marks))
 
     return render
+
+
+def _parameters(outcome: Outcome) -> dict[str, Any]:
+    """What V2 has no member for; its parameters are texts, numbers and truths."""
+    told: dict[str, Any] = {"request_id": outcome.request_id, "digest": outcome.model.manifest.digest}
+    if outcome.degraded is None:
+        return told
+    members = outcome.degraded.as_json().items()
+    return told | {f"degraded_{name}": value for name, value in members if value is not None}
 
 
 def _values(outcome: Outcome, name: str) -> tuple[str, list[int], Sequence[Any]]:

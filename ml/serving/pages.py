@@ -98,7 +98,8 @@ class Pages:
         return reply_json(200, {"live": True})
 
     def _broken(self) -> list[str]:
-        return [s.use_case for s in self._releases.status() if s.state == "degraded" and s.model_version is None]
+        broken = (s for s in self._releases.status() if s.state == "degraded" and s.model_version is None)
+        return [status.use_case for status in broken if status.last_good is None]
 
     def _must_record(self) -> bool:
         return any(u.serving.when_capture_fails == "refuse" for u in self._releases.use_cases().values())

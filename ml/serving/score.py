@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.decode import RAW_CHARACTERS, Batch, Layout, graph_inputs
+from ml.serving.degraded import Degraded
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.problem import Refusals, RequestRefused, RowRefusal, refuse_rows
@@ -40,6 +42,8 @@ class Found(msgspec.Struct, frozen=True):
         Rows that the graph was asked in one go, and the place of the batch's first one among them: sums are rounded
         by how many rows there are and where a row stands, so that only both give the same bits again. 0 when it was
         not asked.
+    degraded
+        Who answered in place of the present version; None when that one was asked.
     """
 
     answers: dict[int, Answer]
@@ -47,6 +51,7 @@ class Found(msgspec.Struct, frozen=True):
     beyond: dict[int, int]
     asked: int = 0
     first: int = 0
+    degraded: Degraded | None = None
 
 
 #: Probabilities are float32: their rounding is no reason to refuse an answer.
@@ -66,6 +71,8 @@ class Outcome(msgspec.Struct, frozen=True):
         By row number; every row is in one of them.
     beyond
         As of :class:`Found`; None when it is not looked at.
+    model, degraded
+        Who answered, and why it was not the present version; None when it was.
     """
 
     batch: Batch
@@ -74,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True):
     refusals: Refusals
     request_id: str
     beyond: Mapping[int, int] | None = None
+    degraded: Degraded | None = None
 
     @property
     def regression(self) -> bool:
@@ -96,11 +104,19 @@ class Scored(msgspec.Struct, frozen=True):
         One per row, in order.
     codes
         Rows by the code that they ended with.
+    degraded
+        As of :class:`Found`.
     """
 
     reply: Reply | RequestRefused
     records: list[bytes]
     codes: Mapping[int, int]
+    degraded: Degraded | None = None
+
+    @property
+    def asked_codes(self) -> Mapping[int, int]:
+        """Codes by which the version that was asked first is judged, whoever answered."""
+        return self.codes if self.degraded is None else {int(self.degraded.code): 1}
 
 
 class Record(msgspec.Struct, gc=False):
@@ -118,6 +134,8 @@ class Record(msgspec.Struct, gc=False):
     raw: str | None = None
     asked: int | None = None
     place: int | None = None
+    #: Code of the failure of the version that was to answer; left out where that one did.
+    degraded_code: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def render_rows(outcome: Outcome) -> Reply:
@@ -131,7 +149,16 @@ def render_rows(outcome: Outcome) -> Reply:
         told = _told(row_id, answers[row])
         predictions.append(told if plain else told | _aside(outcome, row))
     content = {"predictions": predictions, "model": outcome.model.described, "request_id": outcome.request_id}
-    return reply_json(207 if outcome.refusals else 200, content)
+    return reply_answers(outcome, content, 207 if outcome.refusals else 200)
+
+
+def reply_answers(outcome: Outcome, content: dict[str, Any], status: int = 200) -> Reply:
+    """Reply of JSON that says so when another version answered than the one that is to serve."""
+    if outcome.degraded is None:
+        return reply_json(status, content)
+    return replace(
+        reply_json(status, content | {"degraded": outcome.degraded.as_json()}), headers=outcome.degraded.headers
+    )
 
 
 def score_batch(
@@ -157,6 +184,8 @@ def score_batch(
     found = found or answer_batches([batch], model, layout)[0]
     answers = found.answers
     refusals |= found.failed
+    if found.degraded is not None:
+        model = found.degraded.model
     if refusals and batch.all_or_nothing:
         answers = {}
     rows = range(len(batch.ids))
@@ -164,13 +193,14 @@ def score_batch(
     reply: Reply | RequestRefused
     if answers:
         looked = layout.use_case.serving.out_of_distribution != "ignore" and model.reference is not None
-        reply = render(Outcome(batch, model, answers, refusals, request_id, found.beyond if looked else None))
+        beyond = found.beyond if looked else None
+        reply = render(Outcome(batch, model, answers, refusals, request_id, beyond, found.degraded))
     else:
         reply = refuse_rows(refusals, batch.ids)
     codes: Mapping[int, int] = {0: len(rows)}
     if outcome:
         codes = Counter(0 if row in answers else int(outcome[row][0].code) for row in rows)
-    return Scored(reply, _records(batch, model, layout, found, outcome), codes)
+    return Scored(reply, _records(batch, model, layout, found, outcome), codes, found.degraded)
 
 
 def record_refused_request(record_id: str, code: Code, detail: str, body: bytes) -> bytes:
@@ -319,7 +349,8 @@ def _error(refusals: Sequence[RowRefusal]) -> dict[str, Any]:
 def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals: Refusals) -> list[bytes]:
     features = dict(zip(batch.good, _features(batch, layout), strict=True))
     places = dict(zip(batch.good, itertools.count(found.first), strict=False)) if found.asked else {}
-    version, plain = model.manifest.model_version, not batch.notes and not found.beyond
+    version = model.manifest.model_version
+    plain = not batch.notes and not found.beyond and found.degraded is None
     records = []
     for row, (row_id, event_time) in enumerate(zip(batch.ids, batch.event_times, strict=True)):
         if row in refusals:
@@ -330,6 +361,8 @@ def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals:
         else:
             told = None if plain else _detail(batch, found, row, layout)
             record = Record(row_id, event_time, version, 0, told, *found.answers[row], features.get(row))
+            if found.degraded:
+                record.degraded_code = int(found.degraded.code)
         if row in places:
             record.asked, record.place = found.asked, places[row]
         records.append(_encode(record))
@@ -338,7 +371,7 @@ def _records(batch: Batch, model: Model, layout: Layout, found: Found, refusals:
 
 def _detail(batch: Batch, found: Found, row: int, layout: Layout) -> str | None:
     """What is on record beside an answer: what policies made of its row, None where they had no need to."""
-    said = [str(note) for note in batch.notes.get(row, ())]
+    said = [*([str(found.degraded)] if found.degraded else ()), *map(str, batch.notes.get(row, ()))]
     if row in found.beyond:
         said.append(_say_beyond(found.beyond[row], len(layout.use_case.features)))
     return "; ".join(said)[:RAW_CHARACTERS] or None

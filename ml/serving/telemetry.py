@@ -201,7 +201,8 @@ class TelemetryWriter:
         new = _more(self._seen.rows, before.rows)
         refused = {key: n for key, n in new.items() if key[1] not in _TOLD_OTHERWISE}
         samples = self._samples() if refused else []
-        return [*tell_refusals(refused, samples, source=self._replica, now=now), *self._notes.take()]
+        degraded = tell_degraded(_more(self._seen.degraded, before.degraded), source=self._replica, now=now)
+        return [*tell_refusals(refused, samples, source=self._replica, now=now), *degraded, *self._notes.take()]
 
     def _samples(self) -> list[Sample]:
         query = (
@@ -241,6 +242,7 @@ class TelemetryWriter:
             for name, counted in (
                 ("requests", _more(now.replies, before.replies)),
                 ("rows", _more(now.rows, before.rows)),
+                ("degraded_rows", _more(now.degraded, before.degraded)),
             )
             for (use_case, label), n in counted.items()
         ]
@@ -305,6 +307,24 @@ def tell_refusals(
             more = "more" if known else "rows"
             events.append(Event(**of, message=f"{title}: {n - len(known)} {more}", count=n - len(known)))
     return events
+
+
+def tell_degraded(degraded: Mapping[tuple[str, int], int], *, source: str, now: float) -> list[Event]:
+    """Events of rows that the last good version answered, each with the code with which the present one failed."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return [
+        Event(
+            time=moment,
+            use_case=use_case,
+            source=source,
+            code=code,
+            name="answered_by_last_good",
+            severity="error",
+            message=f"{CODES[Code(code)][0]}; the last good version answered {n} rows",
+            count=n,
+        )
+        for (use_case, code), n in degraded.items()
+    ]
 
 
 def _more(now: Mapping[Any, int], before: Mapping[Any, int]) -> Counter[Any]:

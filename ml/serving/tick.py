@@ -15,12 +15,14 @@ import msgspec
 from ml.records.codes import Code
 from ml.serving.capture import CaptureError, Outbox
 from ml.serving.decode import Layout
+from ml.serving.degraded import Spare
 from ml.serving.http import Reply
+from ml.serving.last_good import answer_or_stand_in
 from ml.serving.metrics import Metrics
 from ml.serving.model import Model
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question
-from ml.serving.score import Scored, answer_batches, score_batch
+from ml.serving.score import Scored, score_batch
 from ml.serving.trial import Trial
 from ml.serving.watch import Releases
 
@@ -48,6 +50,19 @@ class Asked(msgspec.Struct, frozen=True):
     request_id: str
     done: Answered
     pinned: bool = False
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """Who answers questions in this turn: a version, one behind it where that is declared, the canary if one runs."""
+
+    model: Model | None
+    spare: Spare | None
+    trial: Trial | None
+
+    @property
+    def asked(self) -> Model | None:
+        """Who is asked first; None when nobody can be."""
+        return self.model if self.model is not None or self.spare is None else self.spare.model
 
 
 class Tick:
@@ -83,6 +98,8 @@ class Tick:
                 self._metrics.count_lost(name, len(scored.records))
             for code, rows in scored.codes.items():
                 self._metrics.count_rows(name, code, rows)
+            if scored.degraded is not None:
+                self._metrics.count_degraded(name, int(scored.degraded.code), scored.codes.get(0, 0))
             done(scored.reply)
 
         self._outbox.put(name, "request", request_id, scored.records, settle)
@@ -93,15 +110,16 @@ class Tick:
         for one in asked:
             groups.setdefault(one.layout.use_case.name, []).append(one)
         for name, group in groups.items():
-            trial, model = self._releases.trial(name), self._releases.model(name)
+            trial, model, spare = self._releases.trial(name), self._releases.model(name), self._releases.spare(name)
             if trial is None:
-                self._score_safely(group, model, None)
+                self._score_safely(group, Turn(model, spare, None))
                 continue
             tried = [not one.pinned and trial.takes(one.request_id) for one in group]
-            for chosen, answering in ((False, model), (True, trial.candidate)):
+            behind = self._releases.behind_candidate(name)
+            for chosen, turn in ((False, Turn(model, spare, trial)), (True, Turn(trial.candidate, behind, trial))):
                 part = [one for one, taken in zip(group, tried, strict=True) if taken is chosen]
                 if part:
-                    self._score_safely(part, answering, trial)
+                    self._score_safely(part, turn)
         self._outbox.flush()
 
     def _take(self) -> list[Asked]:
@@ -116,21 +134,23 @@ class Tick:
             asyncio.get_running_loop().call_soon(self._end)
         return asked
 
-    def _score_safely(self, group: list[Asked], model: Model | None, trial: Trial | None) -> None:
+    def _score_safely(self, group: list[Asked], turn: Turn) -> None:
         try:
-            self._score(group, model, trial)
+            self._score(group, turn)
         except Exception as error:  # of our own; nobody may wait for ever
             log.exception("scoring failed: use_case=%s", group[0].layout.use_case.name)
             for one in group:
                 one.done(_fault(error))
 
-    def _score(self, group: list[Asked], model: Model | None, trial: Trial | None) -> None:
+    def _score(self, group: list[Asked], turn: Turn) -> None:
+        model, trial = turn.asked, turn.trial
         if model is None:
             for one in group:
                 one.done(no_model(one.layout))
             return
         started = time.perf_counter()
-        found = answer_batches([one.question.batch for one in group], model, group[0].layout)
+        batches, pinned = [one.question.batch for one in group], [one.pinned for one in group]
+        found = answer_or_stand_in(batches, turn.model, turn.spare, group[0].layout, pinned=pinned)
         scored = [
             score_batch(one.question.batch, model, one.layout, one.request_id, one.question.render, found=answers)
             for one, answers in zip(group, found, strict=True)
@@ -138,7 +158,7 @@ class Tick:
         seconds = time.perf_counter() - started
         for one, batch in zip(group, scored, strict=True):
             if trial is not None:
-                trial.count(model, batch.codes, seconds)
+                trial.count(model, batch.asked_codes, seconds)
             self.capture(batch, one.layout, one.request_id, one.done)
 
 

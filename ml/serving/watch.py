@@ -14,7 +14,8 @@ from pathlib import Path
 from ml.errors import DataError
 from ml.records.codes import Code
 from ml.records.release import ReleaseManifest, ReplicaStatus
-from ml.registry.manifest import WITHDRAWN, manifest_path, read_manifest
+from ml.registry.manifest import EARLIER, FALLBACK, WITHDRAWN, manifest_path, read_manifest
+from ml.serving.degraded import Spare
 from ml.serving.model import Model, ReleaseRefused, load_model
 from ml.serving.trial import Trial
 from ml.use_case import UseCase
@@ -25,6 +26,9 @@ RETRY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
+#: Time, size and inode of a file; None of one that is absent.
+_Mark = tuple[int, int, int] | None
+
 
 @dataclass
 class _Served:
@@ -33,9 +37,12 @@ class _Served:
     use_case: UseCase
     model: Model | None = None
     trial: Trial | None = None
-    seen: tuple[int, int, int] | None = None
+    last_good: Model | None = None
+    spare_problem: str = ""
+    seen: tuple[_Mark, ...] = ()
     tried_at: float = 0.0
     wanted: int | None = None
+    wanted_version: int | None = None
     code: Code | None = None
     problem: str = ""
 
@@ -65,6 +72,21 @@ class Releases:
         """The canary that is running, None when there is none."""
         return self._served[name].trial
 
+    def spare(self, name: str) -> Spare | None:
+        """Who answers what the model that serves cannot; None where nobody is to."""
+        served = self._served[name]
+        if served.last_good is None:
+            return None
+        if served.model is None:
+            code = served.code or Code.ARTIFACT_NOT_FOUND
+            return Spare(served.last_good, code, served.problem, served.wanted_version)
+        return Spare(served.last_good)
+
+    def behind_candidate(self, name: str) -> Spare | None:
+        """The same for the candidate of a canary: the champion, where anybody is to."""
+        served = self._served[name]
+        return None if served.model is None or not _is_declared(served) else Spare(served.model)
+
     def status(self) -> list[ReplicaStatus]:
         """What is served and wanted, per use case."""
         return [_status(served) for served in self._served.values()]
@@ -79,12 +101,12 @@ class Releases:
     async def refresh(self, name: str) -> None:
         """Serve what the manifest names, if that is new; the old model stays when anything is wrong."""
         served = self._served[name]
-        mark = _mark(manifest_path(self._folder, name))
+        mark = self._marks(served)
         due = served.code is not None and time.monotonic() - served.tried_at > RETRY_SECONDS
         if mark == served.seen and not due:
             return
         served.seen, served.tried_at = mark, time.monotonic()
-        before = served.code, served.problem
+        outgoing, before = served.model, (served.code, served.problem)
         try:
             model = await asyncio.to_thread(self._choose, served)
             trial = _kept(served.trial, model)
@@ -98,6 +120,8 @@ class Releases:
         except Exception as error:  # the watch goes on, whatever a file of a release holds
             log.exception("release not understood: use_case=%s", name)
             served.code, served.problem = Code.RELEASE_REFUSED, f"{type(error).__name__}: {str(error)[:300]}"
+        if _is_declared(served):
+            served.last_good = await asyncio.to_thread(self._find_last_good, served, outgoing)
         if served.code is None:
             log.info("serving: use_case=%s version=%s", name, served.model and served.model.manifest.model_version)
         elif (served.code, served.problem) != before:
@@ -120,7 +144,7 @@ class Releases:
             return self._settle_absence(name, current)
         if manifest.sequence != served.wanted:
             served.code, served.problem = None, ""  # first: nobody may see the old fault beside the new sequence
-            served.wanted = manifest.sequence
+            served.wanted, served.wanted_version = manifest.sequence, manifest.model_version
         if current is not None and current.manifest == manifest:
             return current
         if manifest.use_case != name:
@@ -129,6 +153,38 @@ class Releases:
             raise ReleaseRefused(Code.RELEASE_REFUSED, f"release {manifest.sequence} is older than the served one")
         loaded = _loaded(served, manifest)
         return load_model(self._folder, manifest, served.use_case) if loaded is None else loaded
+
+    def _marks(self, served: _Served) -> tuple[_Mark, ...]:
+        path = manifest_path(self._folder, served.use_case.name)
+        others = (FALLBACK, EARLIER) if _is_declared(served) else ()
+        return tuple(_mark(file) for file in (path, *map(path.with_name, others)))
+
+    def _find_last_good(self, served: _Served, outgoing: Model | None) -> Model | None:
+        """The newest confirmed release that is another one than the present, and not newer; runs in a thread.
+
+        It is loaded beside the present one, so that the first request that fails has somebody to turn to.
+        """
+        name, present = served.use_case.name, served.model.manifest if served.model else self._wanted(served)
+        if present is None and served.code is None:
+            return None  # nothing was released, or it was withdrawn
+        for file in (FALLBACK, EARLIER):
+            try:
+                manifest = ReleaseManifest.read(manifest_path(self._folder, name).with_name(file))
+                if present is not None and not _is_before(manifest, present):
+                    continue
+                held = (model for model in (served.last_good, outgoing) if model is not None)
+                found = next((model for model in held if _bytes(model.manifest) == _bytes(manifest)), None)
+                return found or load_model(self._folder, manifest, served.use_case)
+            except (DataError, ReleaseRefused) as error:
+                if manifest_path(self._folder, name).with_name(file).exists():
+                    _tell_once(served, f"use_case={name} {error}")
+        return None
+
+    def _wanted(self, served: _Served) -> ReleaseManifest | None:
+        try:
+            return read_manifest(self._folder, served.use_case.name)
+        except DataError:
+            return None
 
     def _try(self, use_case: UseCase, model: Model) -> Trial:
         """The candidate beside a champion; runs in a thread.
@@ -172,13 +228,28 @@ def _bytes(manifest: ReleaseManifest) -> tuple[str, str, str, int]:
     return manifest.artifact, manifest.digest, manifest.package_digest, manifest.model_version
 
 
+def _is_before(manifest: ReleaseManifest, present: ReleaseManifest) -> bool:
+    """Whether a confirmed release is another one than the present, and of no newer version."""
+    return _bytes(manifest) != _bytes(present) and manifest.model_version <= present.model_version
+
+
+def _tell_once(served: _Served, problem: str) -> None:
+    if problem != served.spare_problem:
+        log.warning("last good release cannot be loaded: %s", problem)
+    served.spare_problem = problem
+
+
+def _is_declared(served: _Served) -> bool:
+    return served.use_case.serving.degraded == "last_good"
+
+
 def _kept(trial: Trial | None, model: Model | None) -> Trial | None:
     """The trial that is running already, when it is the one that the model's manifest asks for."""
     running = trial is not None and model is not None and model.manifest.candidate is not None
     return trial if running and trial.sequence == model.manifest.sequence else None  # type: ignore[union-attr]
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _mark(path: Path) -> _Mark:
     try:
         stat = path.stat()
     except OSError:
@@ -198,4 +269,5 @@ def _status(served: _Served) -> ReplicaStatus:
         code=served.code,
         problem=served.problem,
         arms=None if served.trial is None else served.trial.arms(),
+        last_good=None if served.last_good is None else served.last_good.manifest.model_version,
     )

@@ -96,6 +96,28 @@ class AirflowApi:
         query = {"order_by": "-run_after", "limit": limit}
         return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
 
+    def open_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Runs that are queued or running, oldest first; none of a DAG that there is not."""
+        query = {"state": ["queued", "running"], "order_by": "run_after", "limit": 100}
+        try:
+            return list(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params=query)["dag_runs"])
+        except InputError as error:
+            if error.got.startswith(f"HTTP {httpx.codes.NOT_FOUND}"):
+                return []
+            raise
+
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether no run of a DAG begins."""
+        return bool(self._call("GET", f"/api/v2/dags/{dag_id}")["is_paused"])
+
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> None:
+        """Say how a run has ended; what of it is unfinished is ended with it."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", json={"state": state})
+
+    def clear_run(self, dag_id: str, run_id: str) -> None:
+        """Have a run done again."""
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
+
     def pause(self, dag_id: str, *, paused: bool) -> None:
         """Keep a DAG's runs from going on, or let them."""
         self._call("PATCH", f"/api/v2/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
@@ -122,11 +144,11 @@ class AirflowApi:
             if not page[key] or offset >= page["total_entries"]:
                 return
 
-    def oldest_waiting(self) -> datetime | None:
-        """Since when the run that has waited longest is to begin, UTC; None when no run waits."""
-        query = {"state": "queued", "order_by": "run_after", "limit": 1}
+    def waiting_since(self) -> dict[str, datetime]:
+        """Since when the run that has waited longest is to begin, UTC, by DAG; none of DAGs of which no run waits."""
+        query = {"state": "queued", "order_by": "run_after", "limit": 100}
         found = self._call("GET", "/api/v2/dags/~/dagRuns", params=query)["dag_runs"]
-        return datetime.fromisoformat(found[0]["run_after"]) if found else None
+        return {run["dag_id"]: datetime.fromisoformat(run["run_after"]) for run in reversed(found)}
 
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""

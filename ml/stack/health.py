@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from ml.alerts.health_limits import HealthLimits
+from ml.alerts.rules import load_rules
 from ml.errors import PerennialError
 from ml.records.health import Health, LogLine, Resource
 from ml.records.rollup import Rollup
@@ -26,10 +28,6 @@ from ml.store.control import ControlStore
 from ml.store.telemetry import Need, Telemetry
 
 RECENT = timedelta(minutes=15)
-#: Rows that wait for the lake; seconds for an answer; seconds for the write lock; files of one lake table.
-BACKLOG_LIMIT, MLFLOW_SECONDS, LOCK_SECONDS, LAKE_FILES = 1_000_000.0, 5.0, 5.0, 2_000.0
-#: Queued task instances per slot of the default pool.
-QUEUED_PER_SLOT = 1.0
 
 _LOG_LINES = 2_000
 _SHOWN_LINES = 3
@@ -39,18 +37,26 @@ _AIRFLOW_PARTS = {"scheduler": "airflow-scheduler", "dag_processor": "airflow-da
 
 def walk(settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Health:
     """Look at every resource; what cannot be measured is unknown, whatever the reason."""
-    current, now = as_running(settings), clock()
+    current, now, limits = as_running(settings), clock(), read_limits(settings)
     found = [
-        *_replicas(current, now),
-        *_airflow(current),
-        measured("airflow-workers", lambda: _workers(current)),
-        measured("mlflow", lambda: _mlflow(current)),
+        *_replicas(current, now, limits),
+        *_airflow(current, limits),
+        measured("airflow-workers", lambda: _workers(current, limits)),
+        measured("mlflow", lambda: _mlflow(current, limits)),
         measured("alias-watch", lambda: _alias_watch(current, now)),
-        measured("control_database", lambda: _control(current)),
-        measured("lake", lambda: _lake(current)),
-        *look_at_machine(current),
+        measured("control_database", lambda: _control(current, limits)),
+        measured("lake", lambda: _lake(current, limits)),
+        *look_at_machine(current, limits),
     ]
     return Health(time=now, resources=tuple(_with_logs(one, current) for one in found))
+
+
+def read_limits(settings: Settings) -> HealthLimits:
+    """Limits of the rule file; the defaults while it has problems, of which alerting tells."""
+    try:
+        return load_rules(settings.alerts).health
+    except PerennialError:
+        return HealthLimits()
 
 
 def note_health(health: Health, telemetry: Telemetry) -> None:
@@ -73,14 +79,16 @@ def note_health(health: Health, telemetry: Telemetry) -> None:
     telemetry.add_rollups(rows)
 
 
-def _replicas(current: Settings, now: datetime) -> list[Resource]:
+def _replicas(current: Settings, now: datetime, limits: HealthLimits) -> list[Resource]:
     names = [f"replica-{number}" for number in range(current.scoring_replicas)]
     try:
         gauges, errors = _read_replicas(current, now)
     except PerennialError as error:
         return [Resource(name=name, verdict="unknown", detail=str(error)[:300]) for name in names]
     beats = {beat.replica: beat for beat in read_heartbeats(current.outbox)}
-    return [_replica(name, beats.get(name), gauges, errors.get(name, 0), now) for name in names]
+    limit = limits.replica_waiting_rows
+    found = [_replica(name, beats.get(name), gauges, now, limit=limit) for name in names]
+    return [one.model_copy(update={"errors": errors.get(one.name, 0)}) for one in found]
 
 
 def _read_replicas(current: Settings, now: datetime) -> tuple[dict[tuple[str, str], float], dict[str, int]]:
@@ -96,20 +104,20 @@ def _read_replicas(current: Settings, now: datetime) -> tuple[dict[tuple[str, st
     return gauges, errors
 
 
-def _replica(name: str, beat: Any, gauges: Mapping[tuple[str, str], float], errors: int, now: datetime) -> Resource:
+def _replica(name: str, beat: Any, gauges: Mapping[tuple[str, str], float], now: datetime, *, limit: float) -> Resource:
     if beat is None or now - beat.at > SILENT_AFTER:
         told = "was never heard, or ended in order" if beat is None else f"was last heard at {beat.at:%H:%M:%S} UTC"
-        return Resource(name=name, verdict="not_well", errors=errors, detail=told)
+        return Resource(name=name, verdict="not_well", detail=told)
     used, waiting = gauges.get((name, "cpu_share")), gauges.get((name, "outbox_rows"))
     if used is None or waiting is None:
-        return Resource(name=name, verdict="unknown", errors=errors, detail="beats, but has measured nothing yet")
+        return Resource(name=name, verdict="unknown", detail="beats, but has measured nothing yet")
     degraded = [one for one in beat.use_cases if one.state == "degraded"]
     told = "captured rows that wait" + "".join(f"; {one.use_case}: {one.problem}" for one in degraded)
-    seen = judge(name, utilisation=used, full=float("inf"), saturation=waiting, limit=BACKLOG_LIMIT, detail=told[:500])
-    return seen.model_copy(update={"errors": errors} | ({"verdict": "not_well"} if degraded else {}))
+    seen = judge(name, utilisation=used, full=float("inf"), saturation=waiting, limit=limit, detail=told[:500])
+    return seen.model_copy(update={"verdict": "not_well"}) if degraded else seen
 
 
-def _airflow(current: Settings) -> list[Resource]:
+def _airflow(current: Settings, limits: HealthLimits) -> list[Resource]:
     """Parts of Airflow by their heartbeats; saturation is the age of the last one, seconds."""
     try:
         reply = httpx.get(f"{current.airflow_url}/api/v2/monitor/health", timeout=5.0, trust_env=False)
@@ -123,21 +131,21 @@ def _airflow(current: Settings) -> list[Resource]:
         return [Resource(name="airflow-api-server", verdict="not_well", detail=told), *parts]
     return [
         Resource(name="airflow-api-server", verdict="well", detail="answers"),
-        *(_part(part, report.get(part) or {}) for part in _AIRFLOW_PARTS),
+        *(_part(part, report.get(part) or {}, limits.airflow_heartbeat_seconds) for part in _AIRFLOW_PARTS),
     ]
 
 
-def _part(part: str, report: Mapping[str, Any]) -> Resource:
+def _part(part: str, report: Mapping[str, Any], limit: float) -> Resource:
     name, beat = f"airflow-{part.replace('_', '-')}", report.get(f"latest_{part}_heartbeat")
     if beat is None:
         deployed = bool(_AIRFLOW_PARTS[part])
         return Resource(name=name, verdict="unknown" if deployed else "absent", detail="has never beaten")
     age = (datetime.now(UTC) - datetime.fromisoformat(beat)).total_seconds()
-    seen = judge(name, saturation=age, limit=60.0, detail="seconds since its heartbeat")
+    seen = judge(name, saturation=age, limit=limit, detail="seconds since its heartbeat")
     return seen if report.get("status") == "healthy" else seen.model_copy(update={"verdict": "not_well"})
 
 
-def _workers(current: Settings) -> Resource:
+def _workers(current: Settings, limits: HealthLimits) -> Resource:
     pool = open_airflow(current).pool()
     slots = max(1, pool["slots"])
     told = f"{pool['occupied_slots']} of {slots} slots are taken; queued per slot"
@@ -145,18 +153,20 @@ def _workers(current: Settings) -> Resource:
         "airflow-workers",
         utilisation=pool["occupied_slots"] / slots,
         saturation=pool["queued_slots"] / slots,
-        limit=QUEUED_PER_SLOT,
+        limit=limits.workers_queued_per_slot,
         detail=told,
     )
 
 
-def _mlflow(current: Settings) -> Resource:
+def _mlflow(current: Settings, limits: HealthLimits) -> Resource:
     began = time.monotonic()
     try:
-        httpx.get(f"{current.mlflow_url}/health", timeout=MLFLOW_SECONDS, trust_env=False).raise_for_status()
+        httpx.get(f"{current.mlflow_url}/health", timeout=2 * limits.mlflow_seconds, trust_env=False).raise_for_status()
     except httpx.HTTPError as error:
         return Resource(name="mlflow", verdict="not_well", detail=f"does not answer: {error}"[:300])
-    return judge("mlflow", saturation=time.monotonic() - began, limit=MLFLOW_SECONDS, detail="seconds for an answer")
+    return judge(
+        "mlflow", saturation=time.monotonic() - began, limit=limits.mlflow_seconds, detail="seconds for an answer"
+    )
 
 
 def _alias_watch(current: Settings, now: datetime) -> Resource:
@@ -167,7 +177,7 @@ def _alias_watch(current: Settings, now: datetime) -> Resource:
     return judge("alias-watch", saturation=age, limit=STALE_SECONDS, detail="seconds since it looked")
 
 
-def _control(current: Settings) -> Resource:
+def _control(current: Settings, limits: HealthLimits) -> Resource:
     """How long a writer waits for the write lock."""
     began = time.monotonic()
     try:
@@ -177,17 +187,21 @@ def _control(current: Settings) -> Resource:
     except PerennialError as error:
         return Resource(name="control_database", verdict="not_well", detail=str(error)[:300])
     waited = time.monotonic() - began
-    return judge("control_database", saturation=waited, limit=LOCK_SECONDS, detail="seconds for a write")
+    return judge(
+        "control_database", saturation=waited, limit=limits.control_database_seconds, detail="seconds for a write"
+    )
 
 
-def _lake(current: Settings) -> Resource:
+def _lake(current: Settings, limits: HealthLimits) -> Resource:
     """The table of the most files: readers open each."""
     counts = {
         str(log.parent.relative_to(current.lake)): sum(1 for _ in log.parent.rglob("*.parquet"))
         for log in current.lake.glob("*/*/_delta_log")
     }
     largest = max(counts, key=lambda name: counts[name], default="no table")
-    return judge("lake", saturation=float(counts.get(largest, 0)), limit=LAKE_FILES, detail=f"files of {largest}")
+    return judge(
+        "lake", saturation=float(counts.get(largest, 0)), limit=limits.lake_files, detail=f"files of {largest}"
+    )
 
 
 def _with_logs(one: Resource, current: Settings) -> Resource:

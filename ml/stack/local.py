@@ -28,6 +28,7 @@ INSTALLATION_DAGS = (
     "perennial.alerting",
     "perennial.governance",
     "perennial.health",
+    "perennial.retention",
     "perennial.pipeline_health",
     "perennial.weekly_digest",
 )

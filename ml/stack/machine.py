@@ -11,16 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from ml.alerts.health_limits import HealthLimits
 from ml.records.health import Resource
 from ml.settings import Settings
 from ml.stack.processes import find_processes
-
-#: Share of the disk, of memory and of a process's files from which on there is too little left.
-FULL = 0.95
-#: Processes that wait for a processor, per processor, in the mean of the last five minutes.
-LOAD_LIMIT = 8.0
-#: Share of five minutes in which every process waited for memory (PSI, Linux).
-MEMORY_PRESSURE_LIMIT = 0.2
 
 
 def judge(
@@ -62,29 +56,30 @@ def measured(name: str, measure: Callable[[], Resource]) -> Resource:
         )
 
 
-def look_at_machine(settings: Settings) -> tuple[Resource, ...]:
+def look_at_machine(settings: Settings, limits: HealthLimits) -> tuple[Resource, ...]:
     """Processor, memory, disk of the state folder, open files of the stack's processes."""
     return (
-        measured("cpu", _cpu),
-        measured("memory", _memory),
-        measured("disk", lambda: _disk(settings)),
-        measured("open_files", lambda: _open_files(settings)),
+        measured("cpu", lambda: _cpu(limits)),
+        measured("memory", lambda: _memory(limits)),
+        measured("disk", lambda: _disk(settings, limits)),
+        measured("open_files", lambda: _open_files(settings, limits)),
     )
 
 
-def _cpu() -> Resource:
+def _cpu(limits: HealthLimits) -> Resource:
     load = os.getloadavg()[1] / (os.cpu_count() or 1)
     used = psutil.cpu_percent(interval=0.2) / 100
     return judge(
-        "cpu", utilisation=used, saturation=load, limit=LOAD_LIMIT, detail="load of five minutes per processor"
+        "cpu", utilisation=used, saturation=load, limit=limits.cpu_load, detail="load of five minutes per processor"
     )
 
 
-def _memory() -> Resource:
+def _memory(limits: HealthLimits) -> Resource:
     memory = psutil.virtual_memory()
     used, pressure = 1 - memory.available / memory.total, _memory_pressure()
     told = f"{memory.available / 2**30:.1f} GiB available; share of time in which all waited for memory"
-    return judge("memory", utilisation=used, full=FULL, saturation=pressure, limit=MEMORY_PRESSURE_LIMIT, detail=told)
+    full, limit = limits.memory_used, limits.memory_pressure
+    return judge("memory", utilisation=used, full=full, saturation=pressure, limit=limit, detail=told)
 
 
 def _memory_pressure() -> float | None:
@@ -96,14 +91,15 @@ def _memory_pressure() -> float | None:
     return None
 
 
-def _disk(settings: Settings) -> Resource:
+def _disk(settings: Settings, limits: HealthLimits) -> Resource:
     folder = next(path for path in (settings.var, *settings.var.parents) if path.exists())
     usage = shutil.disk_usage(folder)
     used = 1 - usage.free / usage.total
-    return judge("disk", utilisation=used, full=FULL, detail=f"{usage.free / 2**30:.1f} GiB free at {folder}")
+    told = f"{usage.free / 2**30:.1f} GiB free at {folder}"
+    return judge("disk", utilisation=used, full=limits.disk_used, detail=told)
 
 
-def _open_files(settings: Settings) -> Resource:
+def _open_files(settings: Settings, limits: HealthLimits) -> Resource:
     """The process that is nearest to its limit."""
     shares = []
     for process in find_processes(settings.var):
@@ -114,4 +110,5 @@ def _open_files(settings: Settings) -> Resource:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         shares.append((psutil.Process().num_fds() / max(1, soft), os.getpid()))
     share, pid = max(shares)
-    return judge("open_files", utilisation=share, full=0.9, detail=f"process {pid} is nearest to its limit")
+    told = f"process {pid} is nearest to its limit"
+    return judge("open_files", utilisation=share, full=limits.open_files_used, detail=told)

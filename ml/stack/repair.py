@@ -11,7 +11,8 @@ from ml.runbooks.run import Order, run_runbook
 from ml.runbooks.runbook import World
 from ml.runbooks.shelf import find_runbook
 from ml.settings import Settings
-from ml.stack.local import as_running
+from ml.stack.local import as_running, open_airflow
+from ml.stack.local_runs import LocalRuns
 from ml.stack.readiness import find_unready
 from ml.stack.supervision import Supervisor
 from ml.store.control import ControlStore
@@ -62,6 +63,7 @@ def open_world(settings: Settings, *, patience: float = 45.0) -> World:
         services=LocalServices(current),
         open_registry=open_registry,
         patience=patience,
+        runs=LocalRuns(current, lambda: open_airflow(current)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from ml.alerts.current import rules_in_force
@@ -51,7 +52,7 @@ def gather_digest(settings: Settings, *, now: datetime, runs: ReadRuns | None = 
         overrides=read_overrides(control, week),
         alerts=read_open_alerts(alerts, now),
         noisy=read_noisy_rules(alerts, now),
-        links=_links(settings),
+        links=(*_links(settings), *_reports(settings)),
     )
 
 
@@ -86,3 +87,11 @@ def _links(settings: Settings) -> tuple[Link, ...]:
         Link(title="Alerts", address="perennial alerts list"),
         Link(title="Record", address="perennial ledger show"),
     )
+
+
+def _reports(settings: Settings) -> Iterator[Link]:
+    """The newest reports of each use case that has any."""
+    for folder in sorted(settings.reports.glob("*")):
+        newest = max((path for path in folder.iterdir() if path.is_dir()), default=None) if folder.is_dir() else None
+        if newest is not None:
+            yield Link(title=f"Reports of {folder.name}", address=str(newest))

@@ -32,6 +32,7 @@ class _Request(msgspec.Struct):
     probabilities: list[float] | None = None
     features: dict[str, Any] | None = None
     raw: str | None = None
+    degraded_code: int | None = None
     asked: int | None = None
     place: int | None = None
 
@@ -117,6 +118,7 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
         "event_month": month_of(event_time),
         "model_version": None if found.model_version is None else _within(found.model_version, 63, "model_version"),
         "code": _within(found.code, 31, "code"),
+        "degraded_code": None if found.degraded_code is None else _within(found.degraded_code, 31, "degraded_code"),
         "detail": found.detail,
         "predicted": found.predicted,
         "probabilities": found.probabilities,

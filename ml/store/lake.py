@@ -99,6 +99,15 @@ class Lake:
         """How large each of them is."""
         return {name: table.extent() for name, table in self.live_tables().items()}
 
+    def newest_event(self) -> datetime | None:
+        """Event time of the newest request; None when there is none."""
+        found: datetime | None = pc.max(self._requests.read(["event_time"])["event_time"]).as_py()
+        return found
+
+    def training_versions(self) -> int:
+        """Versions of training data that were written."""
+        return self._training.count()
+
     def answered(self, window: Window) -> pd.DataFrame:
         """Answers to the rows of a window, each id once: its first answer within the window.
 

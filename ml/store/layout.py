@@ -22,6 +22,7 @@ _REQUEST = [
     ("predicted", pa.string()),
     ("probabilities", pa.list_(pa.float64())),
     ("raw", pa.string()),
+    ("degraded_code", pa.int32()),
     ("asked_rows", pa.int32()),
     ("asked_place", pa.int32()),
     *_ORIGIN,

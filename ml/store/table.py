@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -28,6 +29,10 @@ OPEN_PARTITIONS = 2
 
 #: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
 _ATTEMPTS = 20
+
+#: How long a deletion waits for a compaction to end.
+PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 
 
 class Extent(NamedTuple):
@@ -102,6 +107,12 @@ class LakeTable:
         months
             First and last partition to look into, both included; files outside are not opened.
         """
+        try:
+            return self._read(columns, where, months)
+        except DataError:  # a sweep may have taken a file away since the table was opened; once more, of its newest
+            return self._read(columns, where, months)
+
+    def _read(self, columns: list[str], where: ds.Expression | None, months: tuple[str, str] | None) -> pa.Table:
         schema = pa.schema([self.schema.field(name) for name in columns])
         table = self.open()
         if table is None:
@@ -144,6 +155,64 @@ class LakeTable:
         with naming_faults(self.path):
             files = pa.table(table.get_add_actions(flatten=True))
             return Extent(table.version(), int(pc.sum(files["num_records"]).as_py() or 0), files.num_rows)
+
+    def rows_at(self, version: int) -> int:
+        """Rows that the table had at a version."""
+        with naming_faults(self.path):
+            files = pa.table(DeltaTable(self.path, version=version).get_add_actions(flatten=True))
+            return int(pc.sum(files["num_records"]).as_py() or 0)
+
+    def count(self, where: ds.Expression) -> int:
+        """Rows that fulfil a condition."""
+        table = self.open()
+        if table is None:
+            return 0
+        with naming_faults(self.path):
+            return int(table.to_pyarrow_dataset().count_rows(filter=where))
+
+    def delete(self, condition: str) -> int:
+        """Delete rows by a condition in SQL, as a new version; returns how many. Appends may go on beside it.
+
+        Raises
+        ------
+        ConflictError
+            The table is being compacted for longer than :data:`PATIENCE_SECONDS`, or every attempt was overtaken.
+        """
+        until = time.monotonic() + PATIENCE_SECONDS
+        for _ in range(_ATTEMPTS):
+            with naming_faults(self.path), _alone(self.path, until=until) as alone:
+                if not alone:
+                    raise ConflictError("table is being compacted", where=str(self.path), got="another process")
+                table = DeltaTable(self.path)
+                try:
+                    told = table.delete(condition)
+                except CommitFailedError:
+                    continue
+                flush_commit(self.path, table.version())
+                return int(told["num_deleted_rows"])
+        raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+
+    def sweep(self) -> int:
+        """Take files off the disk that the newest version does not need; returns how many.
+
+        Only files that a commit has removed: one that an append is about to commit is left alone. Readers of an older
+        version find that out and read the newest.
+        """
+        found = self.count_leftovers()
+        if found:
+            self._vacuum(dry_run=False)
+        return found
+
+    def count_leftovers(self) -> int:
+        """Files that :meth:`sweep` would take away."""
+        return sum((self.path / unquote(name)).exists() for name in self._vacuum(dry_run=True))
+
+    def _vacuum(self, *, dry_run: bool) -> list[str]:
+        table = self.open()
+        if table is None:
+            return []
+        with naming_faults(self.path):
+            return table.vacuum(retention_hours=0, dry_run=dry_run, enforce_retention_duration=False)
 
     def is_crowded(self) -> bool:
         """Whether :meth:`compact` would find something to merge."""
@@ -250,18 +319,31 @@ def flush_commit(path: Path, version: int) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether no other process compacts the table; the lock lies beside it and ends with its process."""
+def _alone(path: Path, *, until: float = 0.0) -> Iterator[bool]:
+    """Whether no other process compacts the table; the lock lies beside it and ends with its process.
+
+    Parameters
+    ----------
+    until
+        How long another one is waited for, by ``time.monotonic``.
+    """
     if not path.exists():
         yield False
         return
     with path.with_suffix(".compacting").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        taken = _take(lock)
+        while not taken and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+            taken = _take(lock)
+        yield taken
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

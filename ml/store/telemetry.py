@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +37,6 @@ from ml.records.event import Event
 from ml.records.rollup import Rollup
 from ml.store.database import open_engine
 from ml.store.spool import Spool
-
-#: Rollups are kept for as long as a person looks back; events longer.
-ROLLUPS_KEPT, EVENTS_KEPT = timedelta(days=35), timedelta(days=400)
 
 _METADATA = MetaData()
 
@@ -275,6 +272,27 @@ class Telemetry:
             gone = connection.execute(delete(_EVENTS).where(_EVENTS.c.time < events_before.timestamp())).rowcount
             old = delete(_ROLLUPS).where(_ROLLUPS.c.time < rollups_before.timestamp())
             return gone + connection.execute(old).rowcount
+
+    def prune_use_case(
+        self, use_case: str, *, events_before: datetime | None = None, rollups_before: datetime | None = None
+    ) -> int:
+        """Forget what is older of one use case; returns how many rows went."""
+        gone = 0
+        with self._transaction() as connection:
+            for table, before in ((_EVENTS, events_before), (_ROLLUPS, rollups_before)):
+                if before is not None:
+                    old = table.c.time < before.timestamp()
+                    gone += connection.execute(delete(table).where(table.c.use_case == use_case, old)).rowcount
+        return gone
+
+    def count(self, use_case: str, part: str, *, before: datetime) -> tuple[int, int]:
+        """Rows of one use case among ``events`` or ``rollups``: all, and those that are older."""
+        table = {"events": _EVENTS, "rollups": _ROLLUPS}[part]
+        mine = select(func.count()).where(table.c.use_case == use_case)
+        with self._transaction() as connection:
+            found = [mine, mine.where(table.c.time < before.timestamp())]
+            rows, older = (int(connection.execute(query).scalar() or 0) for query in found)
+        return rows, older
 
     def _position(self, identity: str) -> int:
         with self._transaction() as connection:

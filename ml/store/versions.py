@@ -64,6 +64,13 @@ class TrainingTable:
                 return version
         raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
 
+    def count(self) -> int:
+        """Versions that were written."""
+        if not DeltaTable.is_deltatable(str(self.path)):
+            return 0
+        with naming_faults(self.path):
+            return DeltaTable(self.path).version()
+
     def read(self, version: int) -> pd.DataFrame:
         """Frame of a version.
 

@@ -135,6 +135,31 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+_EXPECTED: dict[str, Callable[[Floats], Floats]] = {
+    "log_loss": lambda shares: -(shares * np.log(shares)).sum(axis=1),
+    "brier": lambda shares: 1 - (shares**2).sum(axis=1),
+    "error_rate": lambda shares: 1 - shares.max(axis=1),
+}
+
+
+def expected_losses(probabilities: Floats, metric: str) -> Floats:
+    """What rows cost on average if their probabilities are right; of shape ``(n_samples,)``.
+
+    Parameters
+    ----------
+    probabilities
+        Of shape ``(n_samples, n_classes)``.
+    metric
+        Of classes: ``log_loss``, ``brier`` or ``error_rate``.
+
+    Examples
+    --------
+    >>> expected_losses(np.array([[0.75, 0.25], [1.0, 0.0]]), "log_loss").round(3).tolist()
+    [0.562, 0.0]
+    """
+    return _EXPECTED[metric](np.clip(probabilities, SMALLEST_PROBABILITY, 1.0)) + 0.0
+
+
 def _errors(labels: Any, answers: NDArray[Any], names: Sequence[str]) -> Floats:
     wanted = (len(labels), len(names))
     if answers.shape != wanted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +20,7 @@ from ml.use_case.duration import Duration, parse_duration
 from ml.use_case.gate_columns import check_gate
 from ml.use_case.gate_options import Gate
 from ml.use_case.goals import Goal
+from ml.use_case.retention_options import Retention, check_retention
 from ml.use_case.serving_options import Serving, check_trials
 from ml.use_case.training_options import Caps, Checks, Poison, Tuning
 
@@ -50,7 +51,18 @@ CALENDAR_CONTEXTS = ("hour_of_day", "day_of_week", "month")
 #: Columns that the frames of the lake and of training carry beside the features.
 RESERVED_COLUMNS = frozenset(
     {
-        *("id", "event_time", "event_month", "label", "part", "source", "reason", "told_by"),
+        *(
+            "id",
+            "event_time",
+            "event_month",
+            "label",
+            "part",
+            "source",
+            "reason",
+            "told_by",
+            "asked_rows",
+            "asked_place",
+        ),
         *(
             "conflict",
             "received_at",
@@ -61,6 +73,7 @@ RESERVED_COLUMNS = frozenset(
             "predicted",
             "probabilities",
             "raw",
+            "degraded_code",
         ),
         *("outbox", "seq"),
     }
@@ -326,6 +339,7 @@ class UseCase(_Section):
     retraining: Retraining = Retraining()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    retention: Retention = Retention()
     card: CardWords = CardWords()
 
     @model_validator(mode="before")
@@ -434,6 +448,13 @@ class UseCase(_Section):
         return self
 
     @model_validator(mode="after")
+    def _retention_keeps_what_is_looked_at(self) -> Self:
+        problems = check_retention(self.retention, needed=self.live_data_needed)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _contexts_exist(self) -> Self:
         usable = [name for name, feature in self.features.items() if feature.type != "number"]
         allowed = [*usable, *(name for name in CALENDAR_CONTEXTS if name not in self.features)]
@@ -444,6 +465,12 @@ class UseCase(_Section):
                     f"calendar), got {name!r}"
                 )
         return self
+
+    @property
+    def live_data_needed(self) -> timedelta:
+        """Length of live data, by event time, that checks and retraining look at."""
+        checks = self.monitoring.window * self.monitoring.persistence.of
+        return max(checks, self.retraining.evidence) + self.target.maturity
 
     @property
     def regression(self) -> bool:

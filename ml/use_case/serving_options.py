@@ -78,6 +78,11 @@ class Serving(BaseModel):
     when_capture_fails: Literal["refuse", "answer"] = Field(
         default="refuse", description="answer: rows that cannot be recorded are answered, and counted as lost"
     )
+    degraded: Literal["refuse", "last_good"] = Field(
+        default="refuse",
+        description="last_good: what the present version fails at (301, 401), or cannot be loaded for, is answered by "
+        "the version that was confirmed before it, and says so; it is kept in memory as well",
+    )
     latency_ms: float | None = Field(
         default=50.0, gt=0, description="median for one row in which a version must answer to be served; null: any"
     )

@@ -28,13 +28,13 @@ def look_around(**context: Any) -> list[str]:
     note_alert_rules()
     for line in collect_answers():
         print(line)
-    airflow = _ask_airflow()
+    airflow, told = _ask_airflow(), set[str]()
     params, fired = context["params"], []
     began, pause, number = time.monotonic(), 0.0, 0
     while number < (params["looks"] or MOST_LOOKS):
         if number:
             time.sleep(pause)
-        _measure_waiting(airflow)
+        _measure_waiting(airflow, told)
         try:
             done = run_round(
                 settings(), trigger=_trigger, repair=open_repair(settings()), everything=params["everything"]
@@ -63,16 +63,27 @@ def _ask_airflow() -> Any:
         return None
 
 
-def _measure_waiting(airflow: Any) -> None:
-    """Tell how long the run that has waited longest does so; whatever keeps that from being told, alerting goes on."""
+def _measure_waiting(airflow: Any, told: set[str]) -> None:
+    """Tell how long the run that has waited longest does so, by DAG; whatever keeps that from being told, we go on.
+
+    Parameters
+    ----------
+    told
+        DAGs of which a run has waited; when none does any more, that is told once.
+    """
     from ml.errors import PerennialError
 
     if airflow is None:
         return
     try:
-        since, now = airflow.oldest_waiting(), wall_clock()
-        waiting = 0.0 if since is None else max(0.0, (now - since).total_seconds())
-        note_gauge("run_waiting_seconds", waiting, source="airflow", use_case=None)
+        since, now = airflow.waiting_since(), wall_clock()
+        for dag in told - set(since):
+            note_gauge("run_waiting_seconds", 0.0, source="airflow", use_case=None, label=dag)
+        for dag, moment in since.items():
+            waiting = max(0.0, (now - moment).total_seconds())
+            note_gauge("run_waiting_seconds", waiting, source="airflow", use_case=None, label=dag)
+        told.clear()
+        told.update(since)
     except PerennialError as error:
         print(f"Airflow could not be asked what waits: {error}")
 

@@ -46,11 +46,8 @@ def note_gauge(name: str, value: float, *, source: str, use_case: str | None, la
     from ml.records.rollup import Rollup
     from ml.store.telemetry import Telemetry
 
-    measured = {"n": 1, "total": value, "high": value}
-    rollup = Rollup(
-        time=wall_clock(), seconds=0.0, source=source, use_case=use_case, name=name, label=label, **measured
-    )
-    Telemetry(settings().control_url).add_rollups([rollup])
+    of = {"time": wall_clock(), "seconds": 0.0, "source": source, "use_case": use_case, "label": label[:100]}
+    Telemetry(settings().control_url).add_rollups([Rollup(**of, name=name, n=1, total=value, high=value)])
 
 
 #: Processor seconds of this process when its task began, by the task's try.

@@ -211,6 +211,19 @@ def test_alerting_that_fails_again_says_so_again(current):
     assert tell_of_failure(fault, current, now=now + timedelta(hours=1.5)) != then
 
 
+def test_replicas_are_listened_to(tmp_path):
+    """Seconds since the last word, by replica; of one that ended in order nothing is told."""
+    from ml.alerts.probe import probe_replicas
+    from ml.records.release import Heartbeat as Word
+
+    now = datetime.now(UTC)
+    for name, age in (("replica-0", 0.5), ("replica-1", 42.0)):
+        word = Word(replica=name, pid=1, at=now - timedelta(seconds=age), use_cases=())
+        word.write(tmp_path / f"{name}.heartbeat.json")
+
+    assert {one.source: one.total for one in probe_replicas(tmp_path, now=now)} == {"replica-0": 0.5, "replica-1": 42.0}
+
+
 def test_mlflow_is_probed(current):
     """Up when it answers, down when nobody listens."""
     from ml.alerts.probe import probe_mlflow

@@ -78,11 +78,12 @@ def many_bad_values(event, _):
 
 SCENES: dict[str, Scene] = {
     "availability": gauge("probe_up", 0, 1),
+    "replica_hung": gauge("replica_silent_seconds", 30, 0.4, source="replica-0"),
     "replica_silent": silent_replica,
     "service_down": gauge("service_up", 0, 1, label="mlflow"),
     "replica_died": when(name="replica_died"),
     "slow_probe": gauge("probe_seconds", 0.6, 0.01),
-    "run_waiting": gauge("run_waiting_seconds", 1000, 0),
+    "run_waiting": gauge("run_waiting_seconds", 1000, 0, label="ferry.monitor"),
     "memory_high": gauge("memory_mb", 2500, 200),
     "alerting_stopped": when(name="alerting_stopped"),
     "failed_requests": shares("requests", "503", "200", 10),
@@ -95,6 +96,7 @@ SCENES: dict[str, Scene] = {
     "no_model": when(code=102),
     "bad_values": many_bad_values,
     "inference_errors": when(code=401),
+    "degraded_answers": when(name="answered_by_last_good", code=401, use_case="ferry"),
     "capture_failed": when(name="capture_failed", code=501),
     "answers_not_recorded": gauge("capture_lost_rows", 12, 0, use_case="ferry"),
     "records_not_safe": when(name="outbox_sync_failed", code=0),

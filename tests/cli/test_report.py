@@ -33,6 +33,16 @@ def test_a_moment_that_is_none_is_bad_usage(perennial, moment):
     assert "--as-of" in answer.err
 
 
+@pytest.mark.parametrize("version", ["", "0", "two", "-1"])
+def test_a_version_that_is_no_number_is_bad_input(perennial, home, version):
+    """What is allowed is shown; nothing is read or written."""
+    answer = perennial("report", "model", f"harbour_weather@{version}")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "USE_CASE@2" in answer.err
+    assert not (home / "var").exists()
+
+
 @pytest.mark.slow
 def test_the_project_audit_without_a_registry_is_exit_code_3(perennial, home):
     """Who serves cannot be told; nothing is written."""

@@ -15,6 +15,17 @@ def test_health_of_what_is_down_is_exit_code_1(perennial):
     assert all(one["name"] in answer.out for one in told["resources"])
 
 
+def test_what_is_normal_is_watched_for_a_time(perennial):
+    """Quantiles by resource, for people and for programs; a time that is none is bad usage."""
+    told = json.loads(perennial("health", "--watch", "1s", "--json").out)["resources"]
+    answer, wrong = perennial("health", "--watch", "1s"), perennial("health", "--watch", "long")
+
+    disk = next(one for one in told if one["name"] == "disk")
+    assert (disk["n"] >= 1, 0 < disk["used"]["median"] <= disk["used"]["highest"] <= 1) == (True, True)
+    assert (answer.code, "disk: used" in answer.out) == (0, True)
+    assert (wrong.code, "90s or 10m" in wrong.err) == (2, True)
+
+
 def test_a_runbook_that_is_not_needed_is_exit_code_1_and_in_the_history(perennial):
     """Nothing was seen to be repaired; who, why and what was seen is kept."""
     assert [one["name"] for one in json.loads(perennial("runbook", "list", "--json").out)["runbooks"]] == [*RUNBOOKS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 from ml.settings import NO_TELEMETRY, PROJECT, Settings
 
 COMPOSE = PROJECT / "docker-compose.yaml"
-WORKFLOW = PROJECT / ".github" / "workflows" / "ci.yml"
+WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
 SECRET_NAME = re.compile(r"PASSWORD$|SECRET|FERNET_KEY$|TOKEN|SQL_ALCHEMY_CONN$")
 REQUIRED = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
 
@@ -40,11 +41,11 @@ def schema_problems(schema: str, file: Path) -> str:
 
 @pytest.mark.parametrize(
     ("schema", "file"),
-    [("vendor.compose-spec", COMPOSE), ("vendor.github-workflows", WORKFLOW)],
-    ids=["compose", "workflow"],
+    [("vendor.compose-spec", COMPOSE), *(("vendor.github-workflows", path) for path in WORKFLOWS)],
+    ids=["compose", *(path.stem for path in WORKFLOWS)],
 )
 def test_file_follows_its_published_schema(schema: str, file: Path) -> None:
-    """The compose file and the workflow are valid by the schemas of their makers."""
+    """The compose file and the workflows are valid by the schemas of their makers."""
     assert schema_problems(schema, file) == ""
 
 
@@ -163,12 +164,78 @@ def test_image_gets_only_what_is_copied_by_name() -> None:
     assert [name for name in copied if not (PROJECT / name).exists()] == []
 
 
-def test_workflow_can_only_read_and_pins_its_actions() -> None:
-    """The workflow's token reads contents, its actions have whole versions, and it runs what we run."""
-    workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+#: What continuous integration runs, by the job's name; each is a file that a person can run, too.
+JOBS = {"test": ".ci/run", "images": ".ci/images", "dependencies": ".ci/audit"}
+
+
+def read_workflows() -> list[dict[Any, Any]]:
+    """Every workflow; YAML takes the key ``on`` for a truth value."""
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in WORKFLOWS]
+
+
+def test_workflows_can_only_read_and_pin_their_actions() -> None:
+    """Tokens read contents, checkouts keep no credentials, actions have whole versions, and they run what we run."""
+    jobs = {name: job for workflow in read_workflows() for name, job in workflow["jobs"].items()}
+    steps = [step for job in jobs.values() for step in job["steps"]]
     actions = [step["uses"] for step in steps if "uses" in step]
-    assert workflow["permissions"] == {"contents": "read"}
+    assert [workflow["permissions"] for workflow in read_workflows()] == [{"contents": "read"}] * len(WORKFLOWS)
+    assert [name for name, job in jobs.items() if "permissions" in job or "timeout-minutes" not in job] == []
     assert actions
     assert [action for action in actions if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+\.\d+\.\d+", action)] == []
-    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    checkouts = [step["with"]["persist-credentials"] for step in steps if "checkout" in step.get("uses", "")]
+    assert checkouts == [False] * len(jobs)
+    assert {name: [s["run"] for s in job["steps"] if "run" in s] for name, job in jobs.items()} == {
+        name: [script] for name, script in JOBS.items()
+    }
+
+
+@pytest.mark.parametrize("script", JOBS.values())
+def test_scripts_of_the_jobs_stop_at_the_first_failure(script: str) -> None:
+    """Each can be executed, is sound for the shell, and says ``set -euo pipefail`` before it does anything."""
+    path = PROJECT / script
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    assert path.stat().st_mode & 0o111 == 0o111
+    assert lines[0] == "set -euo pipefail"
+    assert subprocess.run(["bash", "-n", str(path)], check=False, timeout=10).returncode == 0
+
+
+def test_the_audit_cannot_pass_by_silence() -> None:
+    """Strict: a pin that cannot be looked up fails; both locks are looked at; the auditor itself is pinned by hash."""
+    text = (PROJECT / ".ci" / "audit").read_text(encoding="utf-8")
+    lock = (PROJECT / ".ci" / "audit-requirements.txt").read_text(encoding="utf-8")
+    assert re.search(r"pip-audit\" --strict .*--require-hashes", text)
+    assert {"-r requirements.txt", "-r .ci/audit-requirements.txt"} <= set(re.findall(r"-r [\w./-]+", text))
+    assert "--require-hashes -r .ci/audit-requirements.txt" in text
+    assert re.search(r"^pip-audit==[\d.]+ \\\n    --hash=sha256:", lock, re.MULTILINE)
+    triggers = next(workflow for workflow in read_workflows() if "dependencies" in workflow["jobs"])[True]
+    assert triggers["schedule"]
+    assert "pull_request" in triggers
+
+
+def test_main_is_protected_by_jobs_that_run_on_every_pull_request() -> None:
+    """A required check that a path filter keeps from running blocks for ever; one that is no job protects nothing."""
+    ruleset = json.loads((PROJECT / ".github" / "rulesets" / "main.json").read_text(encoding="utf-8"))
+    rules = {rule["type"]: rule.get("parameters", {}) for rule in ruleset["rules"]}
+    required = {check["context"] for check in rules["required_status_checks"]["required_status_checks"]}
+    on_every = {
+        name
+        for workflow in read_workflows()
+        for name in workflow["jobs"]
+        if "pull_request" in workflow[True] and not workflow[True]["pull_request"]
+    }
+    assert required == set(JOBS) == on_every
+    assert (ruleset["enforcement"], ruleset["bypass_actors"]) == ("active", [])
+    assert {"deletion", "non_fast_forward"} <= set(rules)
+    assert rules["pull_request"]["required_approving_review_count"] >= 1
+    assert rules["pull_request"]["require_code_owner_review"] is True
+    assert rules["pull_request"]["require_last_push_approval"] is True
+
+
+def test_every_file_has_an_owner_and_every_line_of_owners_a_file() -> None:
+    """The first line owns what no other does; a line for a folder that is gone would be forgotten."""
+    lines = (PROJECT / ".github" / "CODEOWNERS").read_text(encoding="utf-8").splitlines()
+    owned = [line.split() for line in lines if line and not line.startswith("#")]
+    assert owned[0][0] == "*"
+    assert [line for line in owned if len(line) < 2 or not all(name.startswith("@") for name in line[1:])] == []
+    gone = [pattern for pattern, *_ in owned[1:] if not list(PROJECT.glob(pattern.strip("/")))]
+    assert gone == []

@@ -75,6 +75,7 @@ def test_every_dag_file_parses(dagbag):
         "perennial.alerting",
         "perennial.governance",
         "perennial.health",
+        "perennial.retention",
         "perennial.pipeline_health",
         "perennial.weekly_digest",
         *(f"{name}.{file}" for name in names for file in EDGES),
@@ -99,6 +100,14 @@ def test_the_health_dag_is_one_task(dagbag):
     assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "*/2 * * * *")
 
 
+def test_the_retention_dag_is_one_task_each_night(dagbag):
+    """Never two prunings at once, nothing caught up with."""
+    dag = dagbag.dags["perennial.retention"]
+
+    assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("prune_expired", 0, True)]
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "17 3 * * *")
+
+
 def test_the_pipeline_is_measured_each_morning(dagbag):
     """First the logs, so that their findings are in the measurement; nothing is caught up with."""
     dag = dagbag.dags["perennial.pipeline_health"]
@@ -114,7 +123,7 @@ def test_the_digest_is_one_task_on_mondays(dagbag):
     dag = dagbag.dags["perennial.weekly_digest"]
 
     assert [(task.task_id, task.retries, bool(task.doc_md)) for task in dag.tasks] == [("tell", 3, True)]
-    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 6 * * 1")
+    assert (dag.catchup, dag.max_active_runs, dag.timetable.expression) == (False, 1, "0 7 * * 1")
 
 
 def test_reports_are_written_each_monday(dagbag):

@@ -106,7 +106,7 @@ def test_a_flip_turns_the_decision_when_its_moves_are_made(harbour):
 
 
 def test_shares_and_features_are_counted(harbour):
-    """The share within a distance counts the rows of no larger one, and every single flip has its feature."""
+    """The share within a distance counts the rows of no larger one; what turns by a feature alone has a flip."""
     observed, rows = rows_of(500, seed=2), rows_of(60, seed=4)
 
     found = find_flips(logistic, rows, observed, harbour)
@@ -116,7 +116,8 @@ def test_shares_and_features_are_counted(harbour):
     share = found.share_within(0.2, single=True)
     assert (share.value, share.n) == (pytest.approx(near / 60), 60)
     assert 0 <= share.low <= share.value <= share.high <= 1
-    assert sum(found.by_feature().values()) == len(single)
+    turned = np.any(list(found.alone.values()), axis=0)
+    assert turned.tolist() == [one is not None for one in found.single]
     assert all(
         two is not None and two.distance <= one.distance
         for one, two in zip(found.single, found.nearest, strict=True)
@@ -147,3 +148,15 @@ def test_a_category_has_its_frequent_values_and_a_missing_one_is_none(harbour):
     observed.loc[0, "port"] = None
 
     assert scale_of("port", observed, harbour) == Others("port", tuple(observed["port"].value_counts().index))
+
+
+def test_what_a_feature_alone_can_turn_is_counted(harbour):
+    """Of the model by hand: another port turns the rows whose score lies within one of the border."""
+    observed, rows = rows_of(500, seed=2), rows_of(200, seed=5)
+    score = 2 * rows["wind"].fillna(0) + 1.2 * rows["late_now"] + (rows["port"] == "west") - 1.5
+    other = score + np.where(rows["port"] == "west", -1, 1)
+
+    found = find_flips(logistic, rows, observed, harbour)
+
+    assert found.alone["port"].tolist() == ((score > 0) != (other > 0)).tolist()
+    assert found.share_alone("port").value == pytest.approx(((score > 0) != (other > 0)).mean())

@@ -95,6 +95,19 @@ def test_a_hung_replica_is_killed_and_another_answers(supervised):
     assert run(world, "restart_replica", "replica-0").end == "limited"
 
 
+def test_a_replica_that_answers_but_cannot_write_its_heartbeat_is_left_alone(supervised):
+    """A quota of nothing, as on a full disk: to kill it would help nobody, and cost requests."""
+    current, _ = supervised("scoring")
+    pid = await_(lambda: beat(current)).pid
+    psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (1, 1))
+    await_(lambda: time.time() - beat(current).at.timestamp() > 5.5)
+
+    found = run(open_world(current), "restart_replica", "replica-0")
+
+    assert (found.end, "but answers" in found.steps[0].detail) == ("not_needed", True)
+    assert beat(current).pid == pid
+
+
 def test_a_hung_service_is_killed_and_works_again(supervised):
     """MLflow, stopped; then with a database that is none: it is tried, told of, and limited."""
     current, supervisor = supervised("mlflow")

@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from onnx import TensorProto, helper
 
 from ml.records.release import GoldenRow, Package, ReleaseManifest
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
+from ml.registry.release_folder import ReleaseFolder
 from ml.settings import Settings
 from ml.use_case import UseCase, load, load_all
 
@@ -118,11 +119,22 @@ class Installation:
         """File of the only replica's outbox."""
         return self.settings.outbox / "replica-0.sqlite"
 
-    def package(self, name: str, *, weight: float, judged: float | None = None, root: bool = False) -> Path:
-        """Folder with a graph and its package; ``judged`` is the weight that the golden rows were answered with."""
+    def package(
+        self,
+        name: str,
+        *,
+        weight: float,
+        judged: float | None = None,
+        root: bool = False,
+        spoil: Callable[[bytes, int], bytes] = lambda content, _: content,
+    ) -> Path:
+        """Folder with a graph and its package; ``judged`` is the weight that the golden rows were answered with.
+
+        ``spoil`` makes another graph of the graph and the number of golden rows.
+        """
         use_case, folder = self.use_cases[name], self.scratch / f"package-{next(self.numbers)}"
         folder.mkdir(parents=True)
-        (folder / MODEL).write_bytes(graph(weight, use_case, root=root))
+        (folder / MODEL).write_bytes(spoil(graph(weight, use_case, root=root), 3))
         rows = [dict(good_row(use_case), **{use_case.numbers[0]: value}) for value in (None, 1.0, 30.0)]
         wanted = [second_probability(row, use_case, judged or weight, root=root) for row in rows]
         Package(
@@ -158,6 +170,11 @@ class Installation:
     def publish(self, manifest: ReleaseManifest) -> ReleaseManifest:
         """Make a manifest the one in place."""
         manifest.write(manifest_path(self.settings.releases, manifest.use_case))
+        return manifest
+
+    def confirm(self, manifest: ReleaseManifest) -> ReleaseManifest:
+        """Note that the replicas serve a manifest, as the release does."""
+        ReleaseFolder(self.settings.releases, manifest.use_case).keep_as_fallback(manifest)
         return manifest
 
     def artifact(self, manifest: ReleaseManifest) -> Path:

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from ml.alerts.health_limits import HealthLimits
 from ml.alerts.look import look
 from ml.alerts.rules import load_rules
+from ml.errors import PerennialError
 from ml.records.health import Health, Resource
 from ml.records.release import Heartbeat
 from ml.records.rollup import Rollup
 from ml.runbooks.run import runs
 from ml.serving.dead_man import COMMAND
 from ml.settings import Settings
-from ml.stack.health import note_health, read_bad_lines, walk
+from ml.stack.health import note_health, read_bad_lines, read_limits, walk
+from ml.stack.health_range import summarise
 from ml.stack.machine import judge, look_at_machine, measured
 from ml.stack.repair import open_world
 from ml.store.alerts import AlertStore
@@ -74,7 +77,7 @@ def test_a_full_disk_is_told(current, monkeypatch):
     """Of a hundred bytes four are free."""
     monkeypatch.setattr("ml.stack.machine.shutil.disk_usage", lambda _: type("Usage", (), {"free": 4, "total": 100}))
 
-    (disk,) = [one for one in look_at_machine(current) if one.name == "disk"]
+    (disk,) = [one for one in look_at_machine(current, HealthLimits()) if one.name == "disk"]
 
     assert (disk.verdict, disk.utilisation) == ("not_well", 0.96)
 
@@ -89,6 +92,42 @@ def test_limits_hold_at_their_value_and_what_raises_is_unknown():
     assert judge("a", saturation=2.0, limit=2.0).verdict == "well"
     assert judge("a", saturation=2.1, limit=2.0).verdict == "not_well"
     assert (measured("a", fail).verdict, "no /proc here" in measured("a", fail).detail) == ("unknown", True)
+
+
+def test_limits_are_those_of_the_rule_file(current):
+    """A key that there is not is refused whole; while a file has problems, the defaults hold."""
+    shipped = (ROOT / "alerts.yaml").read_text()
+    current.alerts.write_text(shipped + "health: {disk_used: 0.000001, lake_files: 5}\n")
+
+    found = by_name(walk(current))
+    assert (found["disk"].verdict, found["lake"].limit) == ("not_well", 5.0)
+
+    current.alerts.write_text(shipped + "health: {disc_used: 0.5}\n")
+    with pytest.raises(PerennialError, match=r"health\.disc_used"):
+        load_rules(current.alerts)
+    assert read_limits(current) == HealthLimits()
+
+
+def test_what_is_normal_is_told_with_its_numbers():
+    """Quantiles of what was measured; an unknown value is counted and is no number; what is absent is left out."""
+    now = datetime.now(UTC)
+    walks = [
+        Health(
+            time=now,
+            resources=(
+                judge("mlflow", saturation=float(number), limit=50.0),
+                Resource(name="lake", verdict="unknown"),
+                Resource(name="airflow-triggerer", verdict="absent"),
+            ),
+        )
+        for number in range(101)
+    ]
+
+    mlflow, lake = summarise(walks)
+
+    assert (mlflow.n, mlflow.waits.median, mlflow.waits.p99, mlflow.waits.highest) == (101, 50.0, 99.0, 100.0)
+    assert (mlflow.not_well, mlflow.used, mlflow.limit) == (50, None, 50.0)
+    assert (lake.n, lake.unknown, lake.waits) == (0, 101, None)
 
 
 def test_log_lines_have_their_place(tmp_path):

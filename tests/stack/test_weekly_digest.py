@@ -146,12 +146,16 @@ def test_a_dead_mail_server_is_gone_around(current, post):
 
 
 def test_nobody_is_told_where_nobody_is_named(current, post):
-    """The week is measured all the same."""
+    """The week is measured all the same; a person who asks sees where the newest reports are."""
+    for moment in ("2026-01-01T000000", "2026-01-08T000000"):
+        (current.reports / NAME / moment).mkdir(parents=True)
     current.alerts.write_text(RULES.replace("digest: [members, box]", "digest: []"), encoding="utf-8")
 
     assert send_digest(current, now=MORNING, runs=runs).actions == ()
     assert AlertStore(current.control_url).notices() == []
     assert len(PipelineHistory(current.control_url).measured(since=MONDAY, until=MONDAY)) == 1
+    links = {link.title: link.address for link in gather_digest(current, now=MORNING, runs=runs).links}
+    assert links[f"Reports of {NAME}"] == str(current.reports / NAME / "2026-01-08T000000")
 
 
 def test_the_weeks_before_are_shown_as_they_were_measured(current):

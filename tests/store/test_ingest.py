@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from ml.errors import DataError, PerennialError
@@ -19,6 +21,7 @@ from ml.store.layout import LABELS, requests_schema
 from ml.use_case import UseCase
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
+FEATURES = {"wind speed (km/h)": 1.0, "holiday": False, "pier": None}
 ALL = Window(start=datetime(1970, 1, 1, tzinfo=UTC), end=datetime(2100, 1, 1, tzinfo=UTC))
 
 
@@ -91,6 +94,28 @@ def test_a_text_that_ends_a_line_somewhere_is_a_text_like_any_other(lake, replic
     assert (report.requests, report.deleted) == (1, 1)
     stored = lake.answered(ALL)
     assert stored[["id", "pier"]].values.tolist() == [[f"row{text}1", f"a{text}b"]]
+
+
+def _schema_before_degraded_answers(use_case: UseCase) -> pa.Schema:
+    schema = requests_schema(use_case)
+    return schema.remove(schema.get_field_index("degraded_code"))
+
+
+def test_a_degraded_answer_keeps_who_answered_and_the_code_of_the_failure(lake, replica, outboxes, monkeypatch):
+    """Answered rows count as answers of that version; the column is added to a table that was made without it."""
+    replica.answer("a", model_version=7)
+    with monkeypatch.context() as patch:
+        patch.setattr("ml.store.lake.requests_schema", _schema_before_degraded_answers)
+        Lake(lake._folder.parent, lake._use_case).ingest(outboxes)
+    payload = {"id": "b", "event_time": None, "model_version": 6, "code": 0, "class": "late"}
+    values = {"probabilities": [0.75, 0.25], "features": FEATURES, "degraded_code": 401}
+    replica.capture("request", json.dumps(payload | values).encode())
+    lake.ingest(outboxes)
+
+    stored = lake._requests.read(["id", "model_version", "code", "degraded_code"]).to_pylist()
+
+    assert sorted(tuple(row.values()) for row in stored) == [("a", 7, 0, None), ("b", 6, 0, 401)]
+    assert sorted(lake.answered(ALL)["id"]) == ["a", "b"]
 
 
 def test_a_row_without_event_time_happened_when_it_was_received(lake, replica, outboxes):

@@ -11,14 +11,13 @@ from ml.governance.reports.data_sides import Sides
 from ml.governance.reports.sources import Sources
 from ml.records.base import as_utc
 from ml.records.report import Absent, Block, Cell, Line, Lines, Table, Words
+from ml.use_case import UseCase
+from ml.use_case.duration import format_duration
 
 
 def describe_age(sources: Sources, sides: Sides) -> Iterator[Block]:
     """Age of each side, what the use case file says of keeping, rows by month."""
-    yield Words(
-        text="No retention is declared: live rows, labels and training versions are kept until somebody deletes them. "
-        "What a registered model was trained on cannot be deleted without losing its reproduction."
-    )
+    yield Words(text=f"{_retention(sources.use_case)} {_KEPT}")
     rows: list[tuple[Cell, ...]] = []
     for side, frame in sides.frames.items():
         ages: list[Cell] = [Absent(reason="there are no rows")] * 2
@@ -28,6 +27,20 @@ def describe_age(sources: Sources, sides: Sides) -> Iterator[Block]:
     note = "Age of event times as of the report."
     yield Table(columns=("data", "oldest row, days", "newest row, days"), rows=tuple(rows), note=note)
     yield _months(sources)
+
+
+_KEPT = (
+    "Training versions are kept until somebody deletes them: what a registered model was trained on cannot be deleted "
+    "without losing its reproduction."
+)
+
+
+def _retention(use_case: UseCase) -> str:
+    declared = use_case.retention.declared
+    if not declared:
+        return "No retention is declared: live rows and labels are kept until somebody deletes them."
+    told = ", ".join(f"{name} {format_duration(keep)}" for name, keep in declared.items())
+    return f"Kept so long after their receipt, and while they are needed: {told}; everything else without end."
 
 
 def _days(now: datetime, then: pd.Timestamp) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from ml.errors import PerennialError
+from ml.governance.policy_record import find_in_force
 from ml.governance.reports.access import list_channels
 from ml.governance.reports.freshness import list_documents, signature_problem, unreasoned_changes
 from ml.governance.reports.goals import judge_goals
@@ -58,6 +59,9 @@ def _goals(sources: Sources) -> str:
     if not verdicts:
         return "the use case file has no goals"
     missed = [one.goal.name for one in verdicts if one.state == "missed"]
+    untold = [one.goal.name for one in verdicts if one.state == "undecidable"]
+    if untold and not missed:
+        raise _CannotTell(f"undecidable: {', '.join(untold)}")
     return f"missed: {', '.join(missed)}" if missed else ""
 
 
@@ -83,6 +87,8 @@ def _ledger(sources: Sources) -> str:
 
 
 def _rules(sources: Sources) -> str:
+    if find_in_force(sources.control, sources.use_case.name) is None:
+        raise _CannotTell("no rules are on record as in force")
     changes = unreasoned_changes(sources)
     return f"changed without a reason: {', '.join(changes[:10])}" if changes else ""
 

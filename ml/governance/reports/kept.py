@@ -8,7 +8,7 @@ from datetime import datetime
 from ml.governance.reports.sources import Sources
 from ml.governance.reports.wording import long, moment
 from ml.records.report import Absent, Block, Cell, Table
-from ml.store.telemetry import EVENTS_KEPT, ROLLUPS_KEPT
+from ml.use_case.retention_options import EVENTS_KEPT, ROLLUPS_KEPT
 
 _FOREVER = "until somebody deletes it"
 
@@ -18,7 +18,7 @@ def describe_retention(sources: Sources) -> Iterator[Block]:
     name = sources.use_case.name
     extents = sources.lake.extents()
     rows: list[tuple[Cell, ...]] = [
-        (f"lake: {table}", extents[table].rows, Absent(reason="see the data audit"), _FOREVER)
+        (f"lake: {table}", extents[table].rows, Absent(reason="see the data audit"), _kept(sources, table))
         for table in sorted(extents)
     ]
     entries = sources.control.ledger_entries(use_case=name)
@@ -35,9 +35,14 @@ def describe_retention(sources: Sources) -> Iterator[Block]:
     yield Table(
         columns=("what", "rows", "oldest, UTC", "is kept"),
         rows=tuple(rows),
-        note="No retention of rows is declared. What a registered model was trained on cannot be deleted "
-        "without losing its reproduction.",
+        note=("" if sources.use_case.retention.declared else "No retention of rows is declared. ")
+        + "What a registered model was trained on cannot be deleted without losing its reproduction.",
     )
+
+
+def _kept(sources: Sources, table: str) -> str:
+    keep = sources.use_case.retention.declared.get(table)
+    return _FOREVER if keep is None else f"{long(keep.total_seconds())} after receipt, and while it is needed"
 
 
 def _when(when: datetime | None) -> Cell:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.evaluation.metrics import LOSSES
+from ml.evaluation.reliability import reliability_curve
 from ml.governance.reports.distributions import draw_number
 from ml.governance.reports.small_cells import keep_back
 from ml.records.measure import Estimate
@@ -50,35 +51,31 @@ def draw_answers(rows: pd.DataFrame, answers: Floats, use_case: UseCase, limit: 
 
 
 def draw_calibration(rows: pd.DataFrame, answers: Floats, use_case: UseCase, limit: int) -> Lines:
-    """Share of rows in which a class happened, against the probability that was said, in bins of equal rows."""
-    name = use_case.target.positive or use_case.answers[-1]
-    said = answers[:, use_case.answers.index(name)]
-    happened: Floats = (rows["label"] == name).to_numpy().astype(np.float64)
-    bins = min(_BINS, len(said) // max(limit, 1))
-    line = Line(name=name, x=(), y=())
-    if bins:
-        edges = np.unique(np.quantile(said, np.arange(1, bins) / bins))
-        line = _calibration_line(name, said, happened, rows["event_time"], np.searchsorted(edges, said, side="left"))
+    """Share of rows in which a class happened, against the probability that was said; of more than two every class."""
+    positive = use_case.target.positive
+    names = (positive or use_case.answers[-1],) if len(use_case.answers) == 2 else use_case.answers
+    bins = min(_BINS, len(rows) // max(limit, 1))
+    lines = tuple(_calibration_line(rows, name, answers[:, use_case.answers.index(name)], bins) for name in names)
     return Lines(
-        title=f"Calibration: {name}",
+        title=f"Calibration: {', '.join(names)}",
         x_label="probability that was said (mean of the bin)",
         y_label="share in which it happened",
         diagonal=True,
-        lines=(line,),
+        lines=lines,
         note="On the dotted line probabilities mean what they say. Bins hold equal numbers of rows; intervals 90 %.",
     )
 
 
-def _calibration_line(name: str, said: Floats, happened: Floats, times: Any, bins: NDArray[Any]) -> Line:
-    masks = [bins == place for place in np.unique(bins)]
-    shares = [mean_in_time(happened[mask], pd.DatetimeIndex(times)[mask]).interval(LEVEL) for mask in masks]
+def _calibration_line(rows: pd.DataFrame, name: str, said: Floats, bins: int) -> Line:
+    happened = (rows["label"] == name).to_numpy(dtype=bool)
+    found = reliability_curve(said, happened, rows["event_time"], bins=bins) if bins else ()
     return Line(
         name=name,
-        x=tuple(float(said[mask].mean()) for mask in masks),
-        y=tuple(share.value for share in shares),
-        low=tuple(None if share.low is None else max(share.low, 0.0) for share in shares),
-        high=tuple(None if share.high is None else min(share.high, 1.0) for share in shares),
-        n=tuple(int(mask.sum()) for mask in masks),
+        x=tuple(one.said for one in found),
+        y=tuple(one.happened.value for one in found),
+        low=tuple(one.happened.low for one in found),
+        high=tuple(one.happened.high for one in found),
+        n=tuple(one.happened.n for one in found),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ml.errors import InputError
 from ml.governance.reports.card import write_card
 from ml.governance.reports.data_audit import audit_data
+from ml.governance.reports.model.audit import audit_model
 from ml.governance.reports.project import audit_project
 from ml.governance.reports.sources import Sources
 from ml.records.report import Report, ReportFinding
@@ -19,6 +20,7 @@ from ml.store.ledger import BrokenLedgerError
 #: Reports about a whole use case by name, in the order in which they are written.
 REPORTS: dict[str, Callable[[Sources], Report]] = {
     "data": audit_data,
+    "model": audit_model,
     "project": audit_project,
 }
 
@@ -45,6 +47,18 @@ def make_report(name: str, sources: Sources) -> Made:
         raise InputError("there is no such report", where="report", got=name, allowed=", ".join(REPORTS))
     with _telling_of_records():
         return tell_of_ledger(REPORTS[name](sources), sources)
+
+
+def make_model_audit(sources: Sources, version: int | None = None) -> Made:
+    """Audit of a version; of the champion when none is named.
+
+    Raises
+    ------
+    InputError
+        There is no such version.
+    """
+    with _telling_of_records():
+        return tell_of_ledger(audit_model(sources, version), sources)
 
 
 def make_card(sources: Sources, version: int | None = None) -> Made:

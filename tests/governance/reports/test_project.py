@@ -200,6 +200,13 @@ def test_the_hand_over_is_looked_up(sources, tmp_path):
     assert found["Somebody is named who may approve"][0] == "no"
     assert found["The gate was proved to stop faults"][0] == "cannot be told"
     assert found["Alerts reach somebody elsewhere"][0] == "cannot be told"
+    assert found["The file's rules are those in force"][0] == "cannot be told"
+    assert found["It has goals that can be checked, and none is missed"][0] == "cannot be told"
+    assert points(with_goals(sources, goal()))["It has goals that can be checked, and none is missed"] == ("yes", "")
+    assert points(with_goals(sources, goal(at_most=0)))["It has goals that can be checked, and none is missed"] == (
+        "no",
+        "missed: a",
+    )
     assert found["No alert waits to be seen"] == ("yes", "")
 
     alerts = type(sources.alerts)(f"sqlite:///{tmp_path}/alerts.db")

@@ -101,6 +101,7 @@ PIPELINE = (
         "the run is deleted, the DAG goes on",
         ("run_waiting",),
         _stuck_run,
+        repair="runbook unstick",
         repaired=_is_unstuck,
         bounds=lambda _: {"run_waiting": {"above": WAITING_SECONDS}},
     ),

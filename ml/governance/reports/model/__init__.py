@@ -1,0 +1,1 @@
+"""The model audit: one file per chapter."""
