@@ -64,6 +64,16 @@ _asking = _quick.replace("mode: automatic", "mode: review\n  four_eyes: true").r
     ),
     encoding="utf-8",
 )
+# A version that never served scores copies first, then answers half of the requests, and labels come at once.
+(USE_CASES / "harbour_canary.yaml").write_text(
+    _quick.replace("name: harbour_weather", "name: harbour_canary").replace("  reviewers: [ana]", "")
+    + """
+serving:
+  shadow: {minimum_requests: 20, longest: 9m}
+  canary: {share: 0.5, minimum_requests: 20, minimum_labels: 20, longest: 9m}
+""",
+    encoding="utf-8",
+)
 # The data's own trap: a target that was shifted in the wrong direction, made at the first use, see test_bad_data.
 BACKWARDS = VAR / "backwards.csv"
 (USE_CASES / "harbour_backwards.yaml").write_text(

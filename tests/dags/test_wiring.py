@@ -68,6 +68,7 @@ def test_every_dag_file_parses(dagbag):
     names = {
         *("harbour_weather", "harbour_review", "harbour_backwards", "harbour_temperature"),
         *("harbour_capped", "harbour_outgrown", "harbour_certain", "harbour_hasty", "harbour_envelope"),
+        "harbour_canary",
         "harbour_reported",
     }
     assert set(dagbag.dags) == {
