@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from ml.alerts.scoreboard import score_rules
+from ml.alerts.scoreboard import NOISY_PERIOD, find_noise
 from ml.governance.overrides import OVERRIDES
 from ml.governance.policy_record import POLICY
 from ml.records.alert import AlertState
@@ -19,9 +19,6 @@ from ml.registry.alias import ALIAS
 from ml.store.alerts import AlertStore
 from ml.store.control import ControlStore
 from ml.store.ledger import Entry
-
-#: How far back a rule is looked at before it is said that it has only produced noise.
-NOISY_PERIOD = timedelta(days=28)
 
 _RELEASE, _RUNBOOK = "release", "runbook"
 _ENTRIES, _TRANSITIONS = 5_000, 100_000
@@ -83,12 +80,10 @@ def read_open_alerts(alerts: AlertStore, now: datetime) -> tuple[AlertState, ...
 
 def read_noisy_rules(alerts: AlertStore, now: datetime) -> tuple[NoisyRule, ...]:
     """Rules that have only produced noise for long."""
-    since = now - NOISY_PERIOD
-    scores = score_rules(alerts.history(since=since, limit=_TRANSITIONS), alerts.marks())
+    history = alerts.history(since=now - NOISY_PERIOD, limit=_TRANSITIONS)
     return tuple(
-        NoisyRule(rule=score.rule, noise=score.noise, fired=score.fired, since=since)
-        for score in scores
-        if score.only_noise
+        NoisyRule(rule=one.rule, noise=one.noise, fired=one.fired, since=one.since)
+        for one in find_noise(history, alerts.marks(), now=now)
     )
 
 

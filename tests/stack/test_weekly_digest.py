@@ -15,12 +15,13 @@ from pydantic import SecretStr
 from ml.alerts.current import rules_in_force
 from ml.alerts.deliver import deliver_due
 from ml.alerts.round import open_sending
+from ml.records.alert import Mark, Transition
 from ml.records.governance import AliasMove
 from ml.records.pipeline import DagRun
 from ml.registry.alias import ALIAS
 from ml.settings import PROJECT, Settings
 from ml.stack.weekly_digest import gather_digest, send_digest
-from ml.store.alerts import AlertStore
+from ml.store.alerts import AlertStore, Changes
 from ml.store.control import ControlStore
 from ml.store.pipeline import PipelineHistory
 from ml.store.telemetry import Telemetry
@@ -91,6 +92,24 @@ def test_every_member_gets_the_week_by_mail_with_its_plots(current, post):
         assert "reason 1" not in told
     assert [part.get_content_type() for part in message.walk() if part["Content-ID"]] == ["image/png"] * 2
     assert len(list(current.mailbox.glob("*.eml"))) == 1
+
+
+def test_a_rule_that_has_only_made_noise_for_four_weeks_is_named(current):
+    """Three of its four alerts were marked as noise and none as useful; what was useful once is not named."""
+    alerts, moments = AlertStore(current.control_url), [MORNING - timedelta(days=days) for days in (20, 15, 10, 5)]
+    steps = [
+        Transition(time=moment, rule=rule, group=(), episode=number, step="fired")
+        for rule in ("loud", "good")
+        for number, moment in enumerate(moments, start=1)
+    ]
+    alerts.change(lambda _: Changes(transitions=steps), now=MORNING)
+    for rule, verdicts in (("loud", ("noise", "noise", "noise")), ("good", ("noise", "noise", "noise", "useful"))):
+        for number, verdict in enumerate(verdicts, start=1):
+            alerts.add_mark(Mark(rule=rule, group=(), episode=number, verdict=verdict, time=MORNING, actor="ana"))
+
+    (noisy,) = gather_digest(current, now=MORNING, runs=runs).noisy
+
+    assert (noisy.rule, noisy.noise, noisy.fired, noisy.since) == ("loud", 3, 4, MORNING - timedelta(days=28))
 
 
 def test_of_one_week_it_is_sent_once(current, post):
