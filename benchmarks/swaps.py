@@ -24,7 +24,7 @@ from rich.table import Table
 from benchmarks.fleet import Caller
 from benchmarks.load import Client, ask_until_told, asking, write_request
 from benchmarks.release_scene import Scene, open_scene
-from benchmarks.toy_models import toy_graph, write_toy
+from benchmarks.toy_models import LATE, toy_graph, write_toy
 from ml.records.release import ReleaseManifest
 from ml.registry.manifest import PACKAGE, digest_file, manifest_path, store_artifact
 
@@ -109,7 +109,7 @@ class CheckingClient(Client):
     def judge(self, content: bytes) -> None:
         """Compare an answer with what its version gives."""
         told = self.decoder.decode(content)
-        version, found = told.model.version, told.predictions[0].probabilities[1]
+        version, found = told.model.version, told.predictions[0].probabilities[LATE]
         wanted = 1 / (1 + math.exp(-weight_of(version) * sum(ROW) / len(ROW)))
         self.wrong += not abs(found - wanted) <= _TOLERANCE
         self.stale += version < self._newest

@@ -30,6 +30,8 @@ TOY = UseCase.model_validate(
         "training": {"history": {"file": "data/quay.csv"}},
     }
 )
+#: Column of the probability that the ferry is late.
+LATE = TOY.target.class_names.index("late")
 #: Square matrix that a slow graph multiplies, and numbers that a huge one asks for.
 SLOW_SIDE, HUGE_NUMBERS = 2200, 600_000_000
 

@@ -36,7 +36,7 @@ def test_an_answer_of_another_version_is_seen(told, weight, wrong, stale):
 
     for version, real in zip(told, weight, strict=True):
         late = probability(ROW, weight_of(real))
-        answer = {"predictions": [{"probabilities": [1 - late, late]}], "model": {"version": version}}
+        answer = {"predictions": [{"probabilities": [late, 1 - late]}], "model": {"version": version}}
         client.judge(json.dumps(answer).encode())
 
     assert (client.wrong, client.stale) == (wrong, stale)
