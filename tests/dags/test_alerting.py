@@ -25,7 +25,7 @@ def test_an_event_becomes_one_message_however_often_the_dag_looks(dagbag, letter
     state, fired = look(dagbag, looks=2, pause=0)
 
     assert (state, fired) == ("success", ["block_quarantined"])
-    (letter,) = letters("block-quarantined-harbour-weather-dag-1-")
+    (letter,) = letters("block-quarantined-harbour-weather-dag-2F1-")
     assert "seeded" in letter
     assert settings().heartbeat.exists()
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from ml.governance.reconcile import VERSION
+from ml.governance.version import describe_version
 from ml.records.decision import Choice, Parity, TrainingSet
 from ml.records.measure import Verdict
 from ml.records.release import Package, ReleaseOutcome
@@ -85,14 +87,17 @@ def three_versions(dagbag, bench, tmp_path_factory) -> None:
     for number in (2, 3):
         request = training_set.request.model_copy(update={"key": f"{NAME}/again-{number}"})
         made = training_set.model_copy(update={"request": request})
-        bench.registry.register(
+        package = Package.read(folder / PACKAGE)
+        version = bench.registry.register(
             bench.registry.start_run(made, use_case=bench.use_case),
             folder,
-            package=Package.read(folder / PACKAGE),
+            package=package,
             parity=PARITY,
             choice=choice,
             training_set=made,
         )
+        known = describe_version(version, package, choice, made)
+        bench.record(VERSION, f"{NAME}/{version.version}", known, as_of=request.as_of, actor=request.actor)
     assert [version.version for version in bench.registry.versions(NAME)] == [3, 2, 1]
     assert read_manifest(settings().releases, NAME).model_version == 1
 
