@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 import ml.records
 from ml.errors import DataError
@@ -23,6 +24,7 @@ from ml.records.base import Record, as_utc, write_atomically
 from ml.records.measure import Estimate, Verdict, Window
 from ml.records.profile import BlockCounts, CategoryProfile, NumberProfile, Profile, ReferenceProfile
 from ml.records.release import GoldenRow
+from ml.records.report import Absent, Bars, BarSide, Line, Shapes, Side, Table
 
 MODULES = [import_module(f"ml.records.{module.name}") for module in pkgutil.iter_modules(ml.records.__path__)]
 EVERY_RECORD = sorted(
@@ -61,10 +63,50 @@ def _window(start: datetime, seconds: int) -> Window:
 
 def _fields(record: type[Record]) -> dict[str, st.SearchStrategy]:
     """Values of each field by its annotation; left to itself, hypothesis would also try defaults that are no values."""
-    return {
-        name: st.from_type(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
-        for name, field in record.model_fields.items()
+    return {name: _values(field) for name, field in record.model_fields.items()}
+
+
+def _values(field: FieldInfo) -> st.SearchStrategy:
+    patterns = [found.pattern for found in field.metadata if getattr(found, "pattern", None)]
+    if patterns:
+        return st.from_regex(patterns[0], fullmatch=True)
+    return st.from_type(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
+
+
+def _of_one_length(record: type[Record], wanted: dict[str, int], optional: tuple[str, ...] = ()) -> st.SearchStrategy:
+    """A record whose tuples have the lengths that it asks for, the optional ones that or none."""
+    fields = {
+        name: st.tuples(*[st.integers() if name == "n" else st.floats(allow_nan=False, allow_infinity=False)] * length)
+        for name, length in wanted.items()
     }
+    fields |= {name: st.just(()) | fields[name] for name in optional}
+    return st.builds(record, **(_fields(record) | fields))
+
+
+def _bars(names: int) -> st.SearchStrategy:
+    side = _of_one_length(BarSide, dict.fromkeys(("values", "low", "high"), names), ("low", "high"))
+    return st.builds(
+        Bars, **(_fields(Bars) | {"names": st.tuples(*[st.text()] * names), "sides": st.tuples(side, side)})
+    )
+
+
+def _shapes(bins: int) -> st.SearchStrategy:
+    edges = st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * (bins + 1))
+    side = _of_one_length(Side, {"shares": bins})
+    return st.builds(Shapes, **(_fields(Shapes) | {"edges": edges, "sides": st.tuples(side)}))
+
+
+def _table(columns: int) -> st.SearchStrategy:
+    cell = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.from_type(Absent)
+    row = st.tuples(*[cell] * columns)
+    return st.builds(
+        Table, **(_fields(Table) | {"columns": st.tuples(*[st.text()] * columns), "rows": st.tuples(row, row)})
+    )
+
+
+def _line(points: int) -> st.SearchStrategy:
+    lengths = dict.fromkeys(("x", "y", "low", "high", "n"), points)
+    return _of_one_length(Line, lengths, ("low", "high", "n"))
 
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -72,6 +114,11 @@ st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False
 st.register_type_strategy(datetime, TIMES)
 for _record in EVERY_RECORD:
     st.register_type_strategy(_record, lambda record: st.builds(record, **_fields(record)))
+LENGTHS = st.integers(0, 3)
+st.register_type_strategy(Line, LENGTHS.flatmap(_line))
+st.register_type_strategy(Bars, LENGTHS.flatmap(_bars))
+st.register_type_strategy(Shapes, LENGTHS.flatmap(_shapes))
+st.register_type_strategy(Table, LENGTHS.flatmap(_table))
 st.register_type_strategy(Window, st.builds(_window, TIMES, st.integers(1, 10**9)))
 
 

@@ -22,13 +22,12 @@ from ml.stack.local_runs import LocalRuns
 from ml.stack.processes import SERVICE, mark_stack
 from tests.runbooks.conftest import exhaust, failures
 
-NOW = datetime.now(UTC)
 DAG = "ferry.monitor"
 
 
 def ago(minutes: float) -> str:
     """A moment as Airflow writes it."""
-    return (NOW - timedelta(minutes=minutes)).isoformat()
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
 
 
 @dataclass
@@ -127,22 +126,23 @@ def test_a_run_that_waits_on_a_paused_dag_is_ended_and_the_pause_stays(world):
     assert (runs.states, runs.paused) == ({"one": "failed"}, True)
 
 
+#: Made when they are looked at: a task that has just ended has not when the whole suite has run meanwhile.
 ALIVE = {
-    "a task works": ([task("running", pid=7)], {7: "works"}, 30.0),
-    "one of two works": ([task("running", pid=7), task("running", pid=8)], {7: "gone", 8: "works"}, 30.0),
-    "a task is elsewhere": ([task("running", pid=7)], {7: "unknown"}, 30.0),
-    "a task has no process yet": ([task("running")], {}, 30.0),
-    "it waits for a person": ([task("success"), task("deferred")], {}, 600.0),
-    "it waits to be tried again": ([task("up_for_retry")], {}, 600.0),
-    "it has only begun": ([task(None, minutes=1)], {}, 1.0),
-    "its last task has just ended": ([task("success", end_date=ago(1)), task("scheduled")], {}, 600.0),
+    "a task works": lambda: ([task("running", pid=7)], {7: "works"}, 30.0),
+    "one of two works": lambda: ([task("running", pid=7), task("running", pid=8)], {7: "gone", 8: "works"}, 30.0),
+    "a task is elsewhere": lambda: ([task("running", pid=7)], {7: "unknown"}, 30.0),
+    "a task has no process yet": lambda: ([task("running")], {}, 30.0),
+    "it waits for a person": lambda: ([task("success"), task("deferred")], {}, 600.0),
+    "it waits to be tried again": lambda: ([task("up_for_retry")], {}, 600.0),
+    "it has only begun": lambda: ([task(None, minutes=1)], {}, 1.0),
+    "its last task has just ended": lambda: ([task("success", end_date=ago(1)), task("scheduled")], {}, 600.0),
 }
 
 
 @pytest.mark.parametrize("case", ALIVE)
 def test_what_works_or_waits_for_somebody_is_left_alone(world, case):
     """No wrong repair, whatever waits behind it."""
-    tasks, lives, minutes = ALIVE[case]
+    tasks, lives, minutes = ALIVE[case]()
     runs = SeededRuns({"one": "running", "two": "queued"}, {"one": tasks}, lives, begun={"one": minutes})
 
     assert run(world, runs).end == "not_needed"
@@ -155,8 +155,8 @@ def test_a_run_that_stands_still_without_a_cause_is_stuck_after_a_quarter_of_an_
         tasks = {"one": [task("scheduled", minutes=minutes)]}
         running = SeededRuns({"one": "running"}, tasks, begun={"one": minutes})
         queued = SeededRuns({"one": "queued"}, begun={"one": minutes})
-        assert bool(find_stuck(DAG, running, NOW)) is stuck
-        assert bool(find_stuck(DAG, queued, NOW)) is stuck
+        assert bool(find_stuck(DAG, running, datetime.now(UTC))) is stuck
+        assert bool(find_stuck(DAG, queued, datetime.now(UTC))) is stuck
 
 
 @pytest.mark.parametrize("fault", ["deaf", "blocked"])
