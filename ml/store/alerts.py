@@ -7,8 +7,7 @@ what the first has done; one that is killed has done nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,12 +27,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from ml.errors import ServiceAway
 from ml.records.alert import AlertState, Delivery, Mark, Notice, Silence, Transition
-from ml.store.database import UtcMoment, open_engine
+from ml.store.database import ControlTables, UtcMoment
 
 _METADATA = MetaData()
 
@@ -176,7 +173,7 @@ class RuleVersion:
     text: str
 
 
-class AlertStore:
+class AlertStore(ControlTables):
     """Alerts of one installation; tables are made when they are absent.
 
     Parameters
@@ -191,13 +188,8 @@ class AlertStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._where = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        super().__init__(url)
+        self._make(_METADATA)
 
     def book(self, now: datetime) -> Book:
         """States as they are now."""
@@ -317,16 +309,6 @@ class AlertStore:
             if connection.execute(newest).scalar() != version.version:
                 row = {"version": version.version, "time": version.time, "text": version.text}
                 _insert(connection, _RULE_FILES, [row])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # an answer, not a fault: the row is there already
-        except DBAPIError as error:
-            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
 
 def _lock(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
-    Connection,
     Index,
     MetaData,
     Row,
@@ -24,12 +23,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from ml.errors import InputError, ServiceAway
+from ml.errors import InputError
 from ml.records.base import Record
-from ml.store.database import UtcMoment, ledger_folder, open_engine
+from ml.store.database import ControlTables, UtcMoment, ledger_folder
 from ml.store.ledger import BrokenLedgerError, Entry, Ledger, ledger_table
 from ml.store.ledger_key import LedgerFolder
 from ml.store.verify_ledger import RESUMED, Line
@@ -95,7 +93,7 @@ class Lease:
     expires_at: datetime
 
 
-class ControlStore:
+class ControlStore(ControlTables):
     """The control database of one installation; tables are made when they are absent.
 
     Parameters
@@ -114,14 +112,9 @@ class ControlStore:
     """
 
     def __init__(self, url: str, ledger: Path | None = None) -> None:
-        self._engine = open_engine(url)
+        super().__init__(url)
         self._ledger = Ledger(_LEDGER, _RECORDS, LedgerFolder(ledger or ledger_folder(url)))
-        self._where = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        self._make(_METADATA)
 
     @property
     def ledger_folder(self) -> LedgerFolder:
@@ -263,16 +256,6 @@ class ControlStore:
         """Give a lease that nobody holds back to whom it was taken from, until when he had it."""
         with suppress(IntegrityError), self._transaction() as connection:
             connection.execute(insert(_LEASES).values(name=name, holder=holder, expires_at=expires_at))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # an answer, not a fault: the row is there already
-        except DBAPIError as error:
-            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
 
 def _row(kind: str, key: str, record: Record, *, use_case: str, as_of: datetime, now: datetime) -> dict[str, Any]:

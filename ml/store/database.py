@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import DateTime, Dialect, Engine, NullPool, TypeDecorator, create_engine, event
+from sqlalchemy import Connection, DateTime, Dialect, Engine, MetaData, NullPool, TypeDecorator, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ml.errors import InputError
+from ml.errors import InputError, ServiceAway
 
 #: How long a writer waits for another one.
 BUSY_SECONDS = 30.0
@@ -51,6 +54,52 @@ def open_engine(url: str) -> Engine:
         _make_folder(parsed)
         event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+class ControlTables:
+    """Some tables of the control database; who keeps something in it is one of these.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_engine`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._where = self._engine.url.render_as_string(hide_password=True)
+
+    def _make(self, metadata: MetaData) -> None:
+        """Make the tables and indexes that are absent."""
+        with self._transaction() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """All or nothing.
+
+        Raises
+        ------
+        ServiceAway
+            The database does not answer.
+        IntegrityError
+            An answer, not a fault: the row is there already.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
 
 def ledger_folder(url: str) -> Path:

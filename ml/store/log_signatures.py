@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Integer, MetaData, Row, String, Table, Text, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from ml.errors import ServiceAway
 from ml.records.pipeline import ErrorSignature
-from ml.store.database import UtcMoment, open_engine
+from ml.store.database import ControlTables, UtcMoment
 
 _METADATA = MetaData()
 
@@ -56,7 +53,7 @@ class Seen(NamedTuple):
     lines: int
 
 
-class LogSignatures:
+class LogSignatures(ControlTables):
     """What is known of the logs of one installation; tables are made when they are absent.
 
     Parameters
@@ -71,11 +68,8 @@ class LogSignatures:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._where = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
+        super().__init__(url)
+        self._make(_METADATA)
 
     def positions(self) -> dict[str, Position]:
         """How far each log was read."""
@@ -129,16 +123,6 @@ class LogSignatures:
             query = query.where(_SIGNATURES.c.first_seen <= until)
         with self._transaction() as connection:
             return tuple(_signature(row) for row in connection.execute(query))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # an answer, not a fault: the row is there already
-        except DBAPIError as error:
-            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
 
 def _count(connection: Connection, one: Seen, now: datetime) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, insert, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Column, MetaData, Table, Text, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from ml.errors import ServiceAway
 from ml.records.pipeline import PipelineHealth
-from ml.store.database import UtcMoment, open_engine
+from ml.store.database import ControlTables, UtcMoment
 
 _METADATA = MetaData()
 
@@ -24,7 +21,7 @@ _MEASURED = Table(
 )
 
 
-class PipelineHistory:
+class PipelineHistory(ControlTables):
     """How the pipeline fared, one measurement per moment; the table is made when it is absent.
 
     Parameters
@@ -39,17 +36,18 @@ class PipelineHistory:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._where = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            connection.execute(CreateTable(_MEASURED, if_not_exists=True))
+        super().__init__(url)
+        self._make(_METADATA)
 
     def keep(self, health: PipelineHealth) -> None:
         """Keep a measurement; one of the same moment is replaced."""
         until = health.window.end
-        with self._transaction() as connection:
-            connection.execute(delete(_MEASURED).where(_MEASURED.c.until == until))
-            connection.execute(insert(_MEASURED).values(until=until, payload=health.model_dump_json()))
+        try:
+            with self._transaction() as connection:
+                connection.execute(delete(_MEASURED).where(_MEASURED.c.until == until))
+                connection.execute(insert(_MEASURED).values(until=until, payload=health.model_dump_json()))
+        except IntegrityError as error:  # another process has kept one of this moment between the two
+            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
     def measured(self, *, since: datetime, until: datetime) -> tuple[PipelineHealth, ...]:
         """Measurements of windows that ended between two moments, both included; the oldest first."""
@@ -57,11 +55,3 @@ class PipelineHistory:
         with self._transaction() as connection:
             found = connection.execute(asked.order_by(_MEASURED.c.until)).scalars()
             return tuple(PipelineHealth.model_validate_json(payload) for payload in found)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error

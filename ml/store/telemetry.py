@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,13 +31,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import IntegrityError
 
-from ml.errors import ServiceAway
 from ml.records.event import Event
 from ml.records.rollup import Rollup
-from ml.store.database import open_engine
+from ml.store.database import ControlTables
 from ml.store.spool import Spool, Spooled
 
 _METADATA = MetaData()
@@ -160,7 +158,7 @@ class Taken:
     rollups: int = 0
 
 
-class Telemetry:
+class Telemetry(ControlTables):
     """Events and rollups of one installation; tables are made when they are absent.
 
     Parameters
@@ -175,13 +173,8 @@ class Telemetry:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        self._where = self._engine.url.render_as_string(hide_password=True)
-        with self._transaction() as connection:
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+        super().__init__(url)
+        self._make(_METADATA)
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Append events; of one name and key, where it has a key, the first stays and later ones change nothing."""
@@ -330,16 +323,6 @@ class Telemetry:
         except IntegrityError:
             return False
         return True
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise  # an answer, not a fault: the row is there already
-        except DBAPIError as error:
-            raise ServiceAway("control database does not answer", where=self._where, got=str(error.orig)) from error
 
 
 def _asked(
