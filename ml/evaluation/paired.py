@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ml.errors import DataError
-from ml.training.serial_interval import SerialMean, mean_in_time
+from ml.training.serial_interval import SerialMean, mean_in_time, mean_of_draws
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +38,18 @@ class Discordant(SerialMean):
         """
         if bound:
             return super().p_above(bound)
-        return float(stats.binom.sf(self.gained - 1, self.gained + self.lost, 0.5))
+        return p_of_discordant(self.gained, self.lost)
+
+
+def p_of_discordant(more: int, fewer: int) -> float:
+    """Exact one-sided p-value of so many pairs that speak for one side, were both sides as likely (sign test).
+
+    Examples
+    --------
+    >>> p_of_discordant(5, 0), p_of_discordant(0, 0)
+    (0.03125, 1.0)
+    """
+    return float(stats.binom.sf(more - 1, more + fewer, 0.5))
 
 
 def compare_paired(first: Floats, second: Floats, event_time: Any, *, independent: bool = False) -> SerialMean:
@@ -78,16 +89,11 @@ def compare_paired(first: Floats, second: Floats, event_time: Any, *, independen
     """
     if first.shape != second.shape:
         raise DataError("a paired comparison needs the same rows", got=f"{len(first)} and {len(second)} rows")
-    found = mean_in_time(first - second, event_time)
-    return _mean_of_draws(first, second, found) if independent else found
-
-
-def _mean_of_draws(first: Floats, second: Floats, found: SerialMean) -> SerialMean:
-    """The same mean with the error of independent rows."""
-    difference, n = first - second, found.n
-    error = float(difference.std(ddof=1)) / np.sqrt(n) if n > 1 else float("nan")
-    drawn = SerialMean(mean=found.mean, error=float(error), freedom=max(n - 1, 0), n=n)
+    difference = first - second
+    if not independent:
+        return mean_in_time(difference, event_time)
+    found = mean_of_draws(difference, event_time)
     if not np.isin(first, (0.0, 1.0)).all() or not np.isin(second, (0.0, 1.0)).all():
-        return drawn
+        return found
     gained, lost = int((difference > 0).sum()), int((difference < 0).sum())
-    return Discordant(drawn.mean, drawn.error, drawn.freedom, n, gained=gained, lost=lost)
+    return Discordant(found.mean, found.error, found.freedom, found.n, gained=gained, lost=lost)

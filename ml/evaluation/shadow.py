@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ml.evaluation.metrics import LOSSES
-from ml.evaluation.paired import compare_paired
+from ml.evaluation.paired import compare_paired, p_of_discordant
 from ml.records.codes import Code
 from ml.records.measure import Estimate
 from ml.records.shadow import ShadowComparison, ShadowFailures, ShadowSeconds
@@ -58,7 +57,7 @@ def judge_shadow(found: ShadowComparison, options: Shadow) -> tuple[bool, str]:
     own than the champion's: a sign test, exact.
     """
     alone, theirs = found.failures.candidate_alone, found.failures.champion_alone
-    p = float(stats.binom.sf(alone - 1, alone + theirs, 0.5))
+    p = p_of_discordant(alone, theirs)
     told = describe(found)
     if alone and p < options.level:
         said = max(found.failures_by, key=lambda name: found.failures_by[name])

@@ -66,6 +66,9 @@ class SerialMean:
         return Estimate(value=self.mean, n=self.n, low=self.mean - reach, high=self.mean + reach, confidence=confidence)
 
 
+_NOTHING = SerialMean(mean=float("nan"), error=float("nan"), freedom=0, n=0)
+
+
 def mean_in_time(values: Floats, event_time: Any) -> SerialMean:
     """Mean of the rows with the equal-weighted cosine estimate of its variance.
 
@@ -112,18 +115,43 @@ def mean_in_time(values: Floats, event_time: Any) -> SerialMean:
     >>> found.mean, found.freedom, found.interval(0.05).low > 0
     (2.0, 2, False)
     """
-    moments = pd.DatetimeIndex(event_time)
-    if len(values) != len(moments):
-        raise DataError("every value needs its event time", got=f"{len(values)} values, {len(moments)} event times")
-    if not np.isfinite(values).all():
-        raise DataError("a value is not a number", where=f"row {int(np.argmin(np.isfinite(values)))}")
+    moments = _check(values, event_time)
     if not len(values):
-        return SerialMean(mean=float("nan"), error=float("nan"), freedom=0, n=0)
+        return _NOTHING
     mean = float(values.mean())
     _, slot = np.unique(moments.asi8, return_inverse=True)
     series = np.bincount(slot, weights=values - mean).astype(np.float64)
     variance, freedom = _variance_of_sum(series)
     return SerialMean(mean=mean, error=float(np.sqrt(variance)) / len(values), freedom=freedom, n=len(values))
+
+
+def mean_of_draws(values: Floats, event_time: Any) -> SerialMean:
+    """Mean of rows that are draws of their own, whatever their moment, with Student's error.
+
+    Parameters and errors are those of :func:`mean_in_time`.
+
+    Examples
+    --------
+    >>> days = pd.to_datetime(["2013-03-01", "2013-03-02", "2013-03-03"], utc=True)
+    >>> found = mean_of_draws(np.array([1.0, 3.0, 2.0]), days)
+    >>> found.mean, found.freedom, round(found.error, 3)
+    (2.0, 2, 0.577)
+    """
+    _check(values, event_time)
+    n = len(values)
+    if not n:
+        return _NOTHING
+    error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    return SerialMean(mean=float(values.mean()), error=error, freedom=n - 1, n=n)
+
+
+def _check(values: Floats, event_time: Any) -> pd.DatetimeIndex:
+    moments = pd.DatetimeIndex(event_time)
+    if len(values) != len(moments):
+        raise DataError("every value needs its event time", got=f"{len(values)} values, {len(moments)} event times")
+    if not np.isfinite(values).all():
+        raise DataError("a value is not a number", where=f"row {int(np.argmin(np.isfinite(values)))}")
+    return moments
 
 
 def _variance_of_sum(series: Floats) -> tuple[float, int]:
