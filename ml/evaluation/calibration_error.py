@@ -32,11 +32,27 @@ def calibration_tables(probabilities: Floats, truth: NDArray[np.int64], *, bins:
     parts = []
     for column in looked_at:
         found = probabilities[:, column]
-        edges = np.unique(np.quantile(found, np.arange(1, bins) / bins)) if rows else np.array([])
         table = np.zeros((rows, bins))
-        table[np.arange(rows), np.searchsorted(edges, found, side="left")] = found - (truth == column)
+        table[np.arange(rows), bins_of(found, bins)] = found - (truth == column)
         parts.append(table / max(rows * len(looked_at), 1))
     return np.concatenate(parts, axis=1)
+
+
+def bins_of(said: Floats, bins: int) -> NDArray[np.int64]:
+    """Bin of each value, from 0, in bins that hold equal numbers of rows; fewer where values are equal.
+
+    Parameters
+    ----------
+    said
+        Of shape ``(n_samples,)``.
+
+    Examples
+    --------
+    >>> bins_of(np.array([0.1, 0.4, 0.2, 0.9]), 2).tolist()
+    [0, 1, 0, 1]
+    """
+    edges = np.unique(np.quantile(said, np.arange(1, bins) / bins)) if len(said) else np.array([])
+    return np.searchsorted(edges, said, side="left").astype(np.int64)
 
 
 def error_of(sums: Floats) -> Floats:

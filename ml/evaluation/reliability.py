@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml.evaluation.calibration_error import bins_of
 from ml.records.measure import Estimate
 from ml.training.serial_interval import mean_in_time
 
@@ -56,11 +57,10 @@ def reliability_curve(
     if not len(probability):
         return ()
     moments = pd.DatetimeIndex(event_time)
-    edges = np.unique(np.quantile(probability, np.arange(1, bins) / bins))
-    place = np.searchsorted(edges, probability, side="left")
+    place = bins_of(probability, bins)
     return tuple(
         ReliabilityBin(said=float(probability[rows].mean()), happened=share_in_time(happened[rows], moments[rows]))
-        for rows in (place == number for number in range(len(edges) + 1))
+        for rows in (place == number for number in range(bins))
         if rows.any()
     )
 
