@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from ml.records.shadow import ShadowComparison, ShadowRun, ShadowVerdict
 from ml.registry.canary import is_untried
 from ml.registry.release_folder import ReleaseFolder
 from ml.registry.rescorer import Rescorer
+from ml.registry.share import falls_into
 from ml.store.control import ControlStore
 from ml.store.lake import Lake
 from ml.store.shadowed import ShadowedAnswers
@@ -151,8 +151,7 @@ def _score_copies(
 
 def is_copied(request_id: str, share: float) -> bool:
     """Whether a request is copied; the same id always is, or never."""
-    hashed = blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8, person=b"shadow").digest()
-    return int.from_bytes(hashed) < share * 2**64
+    return falls_into(request_id, share, purpose=b"shadow")
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
