@@ -19,6 +19,7 @@ from ml.records.base import as_utc
 from ml.records.decision import Parity, ServingCost
 from ml.records.measure import Window
 from ml.training.base_rates import forecast_base_rates
+from ml.training.evenly import spread_evenly
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
 
@@ -227,8 +228,7 @@ def _replay(
     if past is None or past.empty:
         return None
     ordered = past.sort_values(["event_time", "id"], kind="stable")
-    count = min(len(ordered), use_case.gate.old_regime.rows)
-    rows = ordered.iloc[np.linspace(0, len(ordered) - 1, count).astype(np.int64)]
+    rows = ordered.iloc[spread_evenly(len(ordered), use_case.gate.old_regime.rows)]
     labels, loss = rows["label"].to_numpy(), LOSSES[use_case.gate.metric]
     own, theirs, majority = (
         loss(labels, told, use_case.answers)

@@ -15,6 +15,7 @@ from ml.evaluation.conditions import Column, Condition
 from ml.evaluation.rules.slices import adjust_holm
 from ml.evaluation.slice_search import LARGEST, Found, search_slices
 from ml.records.measure import Estimate
+from ml.training.evenly import spread_evenly
 from ml.training.serial_interval import SerialMean, mean_in_time
 
 Floats = NDArray[np.float64]
@@ -174,13 +175,8 @@ def _halves(moments: pd.DatetimeIndex, block: timedelta) -> tuple[NDArray[np.int
     if run.max() + 1 < _FEWEST_RUNS:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     apart = (number % length != 0) | (length < _GAP_FROM)
-    return _thin(np.flatnonzero(run % 2 == 0)), _thin(np.flatnonzero((run % 2 == 1) & apart))
-
-
-def _thin(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(rows) <= MAXIMUM_ROWS:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, MAXIMUM_ROWS).astype(np.int64)]
+    first, second = np.flatnonzero(run % 2 == 0), np.flatnonzero((run % 2 == 1) & apart)
+    return first[spread_evenly(len(first), MAXIMUM_ROWS)], second[spread_evenly(len(second), MAXIMUM_ROWS)]
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,15 @@ class Sources:
         return None if found is None else TrainingSet.model_validate_json(found.payload)
 
     @contextmanager
+    def package_of(self, version: ModelVersion) -> Iterator[Path]:
+        """Folder with a version's package, for as long as it is looked at."""
+        with TemporaryDirectory() as scratch:
+            yield self.registry.download(version, Path(scratch) / "package")
+
+    @contextmanager
     def answers_of(self, version: ModelVersion) -> Iterator[Answer]:
         """A version as a function from rows to answers."""
-        with TemporaryDirectory() as scratch:
-            folder = self.registry.download(version, Path(scratch) / "package")
+        with self.package_of(version) as folder:
 
             def answer(rows: pd.DataFrame) -> NDArray[np.float64]:
                 return predict(folder, rows, self.use_case)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from ml.governance.reports.sources import Sources
 from ml.records.report import Block, ReportFinding, Section
 from ml.registry.port import ModelVersion
 from ml.training.class_names import is_label
+from ml.training.evenly import spread_evenly
 from ml.training.parts import rows_of
 from ml.use_case import UseCase
 
@@ -109,8 +109,7 @@ def audited(sources: Sources, version: ModelVersion) -> Iterator[Audited]:
         Its package is not what was registered.
     """
     use_case = sources.use_case
-    with TemporaryDirectory() as scratch:
-        folder = sources.registry.download(version, Path(scratch) / "package")
+    with sources.package_of(version) as folder:
         live, labelled = (_newer(rows, version, use_case) for rows in (sources.answered, sources.labelled))
         judged = labelled[is_label(labelled["label"], use_case)].reset_index(drop=True)
         answers, fault = _ask(folder, judged, use_case)
@@ -142,6 +141,4 @@ def _trained(sources: Sources, version: ModelVersion) -> pd.DataFrame:
 
 def evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     """So many rows at equal distances, so that all of the time is in; all of them where there are fewer."""
-    if len(rows) <= count:
-        return rows.reset_index(drop=True)
-    return rows.iloc[np.linspace(0, len(rows) - 1, count).astype(np.int64)].reset_index(drop=True)
+    return rows.iloc[spread_evenly(len(rows), count)].reset_index(drop=True)
