@@ -157,7 +157,7 @@ def _await_answer(server: Server, port: int, started: list[subprocess.Popen[byte
         except HTTPError as error:  # it is up, and loads its model; or it is wrong
             said = f"{error.code}: {error.read()[:300]!r}"
         except OSError:
-            pass
+            pass  # nobody listens yet: asked again until patience is over
         else:
             return
         time.sleep(0.01)
