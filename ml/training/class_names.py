@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.use_case import UseCase
-from ml.use_case.schema import Target
+from ml.use_case.columns import Target
 
 _BOOLEANS = {"true": "1", "false": "0"}
 

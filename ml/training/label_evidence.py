@@ -9,7 +9,7 @@ from scipy import stats
 
 from ml.training.fit import answer_of, fit_pipeline
 from ml.use_case import UseCase
-from ml.use_case.schema import Candidate
+from ml.use_case.training_options import Candidate
 
 Floats = NDArray[np.float64]
 

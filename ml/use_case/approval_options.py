@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.section import Section
 
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Envelope(BaseModel):
+class Envelope(Section):
     """The change envelope: a version within it is promoted by itself, any other asks a person."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: tuple[float, float] | None = Field(
         default=None, description="lowest and highest mean loss on the holdout, in the gate's metric"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ml.use_case.section import Section
 
 
-class CardWords(BaseModel):
+class CardWords(Section):
     """Sentences of a model card that no measurement gives (Mitchell et al. 2019); none of them changes a decision."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     intended_use: str = Field(default="", description="what the answers are for")
     intended_users: str = Field(default="", description="who acts on them")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.errors import DataError
-from ml.use_case.schema import RESERVED_COLUMNS
+from ml.use_case.columns import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ml.use_case.gate_options import Behaviour, GoldenRow, Value
 
 if TYPE_CHECKING:
-    from ml.use_case.schema import Feature, UseCase
+    from ml.use_case.columns import Feature
+    from ml.use_case.schema import UseCase
 
 CALENDAR = ("hour_of_day", "day_of_week", "month")
 

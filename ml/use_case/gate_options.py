@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.section import Section
 
 #: With a strategy that keeps all history, what may be lost of it.
 FORGOTTEN = 0.5
@@ -14,11 +15,7 @@ FORGOTTEN = 0.5
 Value = bool | int | float | str | None
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Slices(_Options):
+class Slices(Section):
     """Parts of the holdout on which a challenger may not be worse."""
 
     by: dict[str, Literal["each"] | Annotated[int, Field(ge=2, le=20)]] = Field(
@@ -29,7 +26,7 @@ class Slices(_Options):
     margin: float = Field(default=0.0, ge=0, description="by so much of the metric a slice may be worse")
 
 
-class Fairness(_Options):
+class Fairness(Section):
     """Bounds on how decisions differ between the groups of each protected feature."""
 
     worse_by: float = Field(default=0.05, ge=0, le=1, description="how far a gap may exceed the champion's")
@@ -41,7 +38,7 @@ class Fairness(_Options):
     )
 
 
-class Calibration(_Options):
+class Calibration(Section):
     """How much worse probabilities may be calibrated than the champion's."""
 
     brier: float | None = Field(default=0.0, ge=0, description="Brier score worse by at most; null judges nothing")
@@ -51,7 +48,7 @@ class Calibration(_Options):
     bins: int = Field(default=10, ge=2, le=100, description="of equal numbers of rows")
 
 
-class OldRegime(_Options):
+class OldRegime(Section):
     """What may be forgotten of the past."""
 
     worse_by: Annotated[float, Field(ge=0)] | Literal["any"] | None = Field(
@@ -62,7 +59,7 @@ class OldRegime(_Options):
     rows: int = Field(default=5000, ge=1, description="earlier rows that are replayed, at most")
 
 
-class GoldenRow(_Options):
+class GoldenRow(Section):
     """A row whose answer is known to people: minimum functionality."""
 
     name: str = Field(min_length=1)
@@ -72,7 +69,7 @@ class GoldenRow(_Options):
     within: float = Field(default=0.0, ge=0, description="distance from the number")
 
 
-class Behaviour(_Options):
+class Behaviour(Section):
     """A change of a row after which the answer must move in a known direction, or not at all."""
 
     name: str = Field(min_length=1)
@@ -90,7 +87,7 @@ class Behaviour(_Options):
         return self
 
 
-class Gate(_Options):
+class Gate(Section):
     """What a challenger must show."""
 
     metric: Literal["log_loss", "brier", "error_rate", "squared_error", "absolute_error"] = Field(

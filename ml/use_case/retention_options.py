@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from ml.use_case.duration import Duration, format_duration, parse_duration
+from ml.use_case.section import Section
 
 #: The installation keeps these for so long, whatever a use case says: rollups for as long as a person looks back.
 EVENTS_KEPT, ROLLUPS_KEPT = parse_duration("400d"), parse_duration("35d")
 
 
-class Retention(BaseModel):
+class Retention(Section):
     """How long data is kept, counted from its receipt; null is until somebody deletes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     requests: Duration | None = Field(default=None, description="answers and refusals in the lake")
     labels: Duration | None = Field(default=None, description="labels in the lake; not shorter than requests")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.section import Section
 
 
-class Canary(BaseModel):
+class Canary(Section):
     """How a new version answers a part of the requests before it answers all of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float = Field(default=0.1, gt=0, le=0.5, description="of the requests, by the hash of their ids")
     minimum_requests: int = Field(default=300, ge=1, description="that it must have answered, at least")
@@ -28,10 +27,8 @@ class Canary(BaseModel):
     )
 
 
-class Shadow(BaseModel):
+class Shadow(Section):
     """How a new version scores a copy of the requests, before any client gets an answer of its."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float = Field(default=1.0, gt=0, le=1, description="of the requests, by the hash of their ids")
     minimum_requests: int = Field(default=300, ge=1, description="that it must have scored, at least")
@@ -50,10 +47,8 @@ class Shadow(BaseModel):
     )
 
 
-class Serving(BaseModel):
+class Serving(Section):
     """What the scoring service does with rows that are not as declared, and how safely it records."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     missing: Literal["impute", "refuse"] = Field(default="impute", description="for nullable features")
     out_of_range: Literal["refuse", "accept", "clip", "flag"] = Field(

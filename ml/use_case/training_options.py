@@ -1,17 +1,17 @@
-"""Options of ``training`` in a use case file: checks before a fit, the poisoning screen, caps and tuning."""
+"""Options of ``training`` in a use case file: data, candidates, checks, screen, caps and tuning."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from ml.use_case.duration import Duration, parse_duration
+from ml.use_case.section import Name, Section, UtcTime
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Checks(_Options):
+class Checks(Section):
     """Bounds of the checks that assembled data must pass before anything is trained on it."""
 
     label_balance: float = Field(
@@ -28,7 +28,7 @@ class Checks(_Options):
     )
 
 
-class Poison(_Options):
+class Poison(Section):
     """When a block of new rows is too suspicious to be trained on before a person has looked at it."""
 
     screen: bool = Field(default=True, description="false trains on every block")
@@ -44,7 +44,7 @@ class Poison(_Options):
     )
 
 
-class Caps(_Options):
+class Caps(Section):
     """What one candidate may use of the machine while it is fitted; one that exceeds it is stopped."""
 
     seconds: float = Field(default=600, gt=0, description="wall clock, the start of its process included")
@@ -52,7 +52,7 @@ class Caps(_Options):
     threads: int = Field(default=1, ge=1, description="processors that it may run on")
 
 
-class Tuning(_Options):
+class Tuning(Section):
     """How long parameters of candidates with a space are searched for, and on which splits of the fit rows."""
 
     seconds: float = Field(default=120, gt=0, description="no trial starts later than this")
@@ -61,3 +61,60 @@ class Tuning(_Options):
     group: str | None = Field(
         default=None, description="feature or entity column whose values are never on both sides of a split"
     )
+
+
+class History(Section):
+    """The training data that exists before any traffic."""
+
+    file: Path = Field(description="CSV or Parquet, relative to the installation's home")
+    until: UtcTime | None = Field(default=None, description="event times from here on are not history")
+
+
+class Candidate(Section):
+    """One estimator to try: a built-in name, or an import path, with parameters."""
+
+    estimator: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, Annotated[list[bool | int | float | str | None], Field(min_length=1)]] = Field(
+        default_factory=dict, description="parameter: values to try, within training.tuning"
+    )
+
+
+class Training(Section):
+    """Where training data comes from, how it is split by time, and what is tried on it."""
+
+    history: History
+    strategy: Literal["all_history", "sliding_window", "recency_weighted"] = "all_history"
+    sliding_window: Duration | None = Field(default=None, description="length of fit and validation together")
+    half_life: Duration | None = Field(default=None, description="recency_weighted: age at which a row weighs half")
+    candidates: dict[Name, Candidate] = Field(
+        default_factory=lambda: {
+            name: Candidate(estimator=name) for name in ("logistic_regression", "random_forest", "gradient_boosting")
+        },
+        min_length=1,
+    )
+    validation: Duration = Field(default=parse_duration("14d"), description="newest part of the fit that chooses")
+    holdout: Duration = Field(default=parse_duration("7d"), description="newest rows, trained on by nobody")
+    seed: int = 0
+    checks: Checks = Checks()
+    poison: Poison = Poison()
+    caps: Caps = Caps()
+    tuning: Tuning = Tuning()
+    imbalance: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: rows of a rarer class weigh more, each class as much as any other"
+    )
+    calibration: Literal["none", "sigmoid"] = Field(
+        default="none", description="probabilities are calibrated where that lowers the validation loss"
+    )
+
+    @model_validator(mode="after")
+    def _sliding_window_has_a_length(self) -> Self:
+        if (self.strategy == "sliding_window") != (self.sliding_window is not None):
+            raise ValueError("strategy sliding_window and the key sliding_window (a length) go together")
+        if (self.strategy == "recency_weighted") != bool(self.half_life):
+            raise ValueError("strategy recency_weighted and the key half_life (a length) go together")
+        if self.sliding_window is not None and self.sliding_window <= self.validation:
+            raise ValueError("sliding_window must be longer than validation, which is its newest part")
+        if not self.holdout:
+            raise ValueError("holdout must be longer than nothing")
+        return self

@@ -13,7 +13,7 @@ from ml.drift.multivariate import DOMAIN_CLASSIFIER, PCA_RECONSTRUCTION
 from ml.records.decision import ColumnDrift, DriftCheck
 from ml.registry.mlflow_checks import check_numbers
 from ml.use_case import UseCase
-from ml.use_case.schema import MultivariateName
+from ml.use_case.monitoring_options import MultivariateName
 
 DOCS = Path(__file__).parents[2] / "docs"
 

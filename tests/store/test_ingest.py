@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(replica, outboxes, t
 
 def test_every_column_that_the_lake_adds_is_reserved_in_the_use_case_file(use_case):
     """A feature can never meet a column of the lake under one name."""
-    from ml.use_case.schema import RESERVED_COLUMNS
+    from ml.use_case.columns import RESERVED_COLUMNS
 
     added = set(requests_schema(use_case).names) - set(use_case.features)
     assert added <= RESERVED_COLUMNS

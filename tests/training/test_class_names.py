@@ -3,7 +3,7 @@
 import pytest
 
 from ml.training.class_names import name_classes
-from ml.use_case.schema import Target
+from ml.use_case.columns import Target
 
 
 @pytest.mark.parametrize("value", ["1", " 1", 1, 1.0, "1.0", True, "true", "TRUE"])

@@ -19,7 +19,7 @@ from ml.drift.statistics import STATISTICS, find_statistic, register
 from ml.drift.statistics.base import SMOOTHING, Bins, bins_of, joined
 from ml.errors import DataError, InputError
 from ml.records.profile import CategoryProfile, NumberProfile
-from ml.use_case.schema import StatisticName
+from ml.use_case.monitoring_options import StatisticName
 
 every_statistic = pytest.mark.parametrize("statistic", STATISTICS.values(), ids=STATISTICS.keys())
 counts = st.lists(st.integers(0, 500), min_size=4, max_size=12)
