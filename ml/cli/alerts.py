@@ -293,10 +293,10 @@ def _replay(rules: list[Any], since: str, *, as_json: bool) -> None:
 def _look(*, as_json: bool) -> None:
     from ml.alerts.round import run_round
     from ml.settings import settings
-    from ml.stack.repair import open_repair
+    from ml.stack.repair import LocalRepairs
 
     done = run_round(
-        settings(), repair=open_repair(settings()), stand_in=True, everything=True
+        settings(), repairs=LocalRepairs(settings()), stand_in=True, everything=True
     )  # one look is no sign that the DAG looks
     if as_json:
         print_json(

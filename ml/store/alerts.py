@@ -264,6 +264,12 @@ class AlertStore(ControlTables):
             connection.execute(update(_WAYS).where(*mine).values(values))
             _insert(connection, _DELIVERIES, [_row(delivery, key=delivery.key, time=delivery.time)])
 
+    def put_off(self, way: Way, *, holder: str, due: datetime) -> None:
+        """Have a way asked for again then; one whose claim went to somebody else meanwhile stays."""
+        mine = (_WAYS.c.key == way.notice.key, _WAYS.c.action == way.action, _WAYS.c.holder == holder)
+        with self._transaction() as connection:
+            connection.execute(update(_WAYS).where(*mine).values(due=due, holder=""))
+
     def deliveries(self, *, key: str | None = None, limit: int = 1000) -> list[Delivery]:
         """Newest tries first."""
         query = select(_DELIVERIES.c.payload).order_by(_DELIVERIES.c.number.desc()).limit(limit)

@@ -23,12 +23,12 @@ def look_around(**context: Any) -> list[str]:
     """
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
-    from ml.stack.repair import open_repair
+    from ml.stack.repair import LocalRepairs
 
     note_alert_rules()
     for line in collect_answers():
         print(line)
-    airflow, told = _ask_airflow(), set[str]()
+    airflow, told, repairs = _ask_airflow(), set[str](), LocalRepairs(settings())
     params, fired = context["params"], []
     began, pause, number = time.monotonic(), 0.0, 0
     while number < (params["looks"] or MOST_LOOKS):
@@ -36,9 +36,7 @@ def look_around(**context: Any) -> list[str]:
             time.sleep(pause)
         _measure_waiting(airflow, told)
         try:
-            done = run_round(
-                settings(), trigger=_trigger, repair=open_repair(settings()), everything=params["everything"]
-            )
+            done = run_round(settings(), trigger=_trigger, repairs=repairs, everything=params["everything"])
         except PerennialError as error:
             tell_of_failure(error, settings(), now=wall_clock())
             raise
