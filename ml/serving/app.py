@@ -36,9 +36,10 @@ from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
+from ml.serving.record import record_refused_request
 from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
-from ml.serving.score import Scored, record_refused_request, score_batch
+from ml.serving.score import Scored, score_batch
 from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, no_model, note_uncaptured
 from ml.serving.watch import Releases
 

@@ -15,9 +15,9 @@ from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
 from ml.serving.decode import Body, Layout, read_table
 from ml.serving.http import Reply
+from ml.serving.outcome import Outcome, Render, reply_answers
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Protocol, Question, Request
-from ml.serving.score import Outcome, Render, reply_answers
 from ml.serving.table import ask_columns, ask_records, ask_table
 from ml.use_case import UseCase
 
@@ -126,10 +126,11 @@ def _cell(text: str, kind: str) -> Any:
 
 def _render(method: str) -> Render:
     def render(outcome: Outcome) -> Reply:
-        answers = [outcome.answers[row] for row in range(len(outcome.batch.ids))]
-        predictions: list[Any] = [label for label, _, _ in answers]
-        if method == "predict_proba" or outcome.regression:
-            predictions = [told[0] if outcome.regression else told for _, _, told in answers]
+        predictions: Any = outcome.answers.labels
+        if outcome.layout.use_case.regression:
+            predictions = outcome.answers.told[:, 0].tolist()
+        elif method == "predict_proba":
+            predictions = outcome.answers.told.tolist()
         content = {"predictions": predictions, "ids": outcome.batch.ids}
         return reply_answers(outcome, content | {"model": outcome.model.described, "request_id": outcome.request_id})
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS
@@ -102,7 +103,7 @@ def _texts(binary: bytes, name: str) -> list[Any]:
     return texts
 
 
-def pack(values: Sequence[Any], datatype: str) -> bytes:
+def pack(values: Sequence[Any] | NDArray[Any], datatype: str) -> bytes:
     """Bytes of values."""
     if datatype != "BYTES":
         return np.asarray(values, NUMERIC[datatype]).tobytes()

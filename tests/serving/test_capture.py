@@ -62,6 +62,21 @@ def test_rows_are_on_disk_when_append_returns(outbox, path):
     assert outbox.count_rows() == 2
 
 
+def test_rows_of_one_record_have_positions_of_their_own(outbox, path):
+    """Records of one, three and one row, then another file: the last position of each, and rows that wait."""
+
+    async def put() -> None:
+        for name, n in (("a", 1), ("b", 3), ("c", 1)):
+            outbox.put("quay", "request", name, [name.encode()], lambda fault: None, rows=n)
+
+    asyncio.run(put())
+
+    with reader(path) as db:
+        found = db.execute("SELECT request_id, seq, rows FROM captured ORDER BY seq").fetchall()
+    assert found == [("a", 1, 1), ("b", 4, 3), ("c", 5, 1)]
+    assert outbox.count_rows() == 5
+
+
 def test_requests_of_one_tick_share_one_commit(outbox):
     """Fifty that wait together cost one transaction."""
     seen = []
