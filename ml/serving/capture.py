@@ -81,7 +81,6 @@ class Outbox:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
-            self._write([])
         except (OSError, sqlite3.Error) as error:
             raise StackError("outbox cannot be written", where=str(path), got=str(error)) from error
 
@@ -211,6 +210,8 @@ class Outbox:
         for statement in ("PRAGMA journal_mode = WAL", synchronous, SCHEMA, _INDEX):
             self._db.execute(statement)
         upgrade(self._db)
+        self._db.execute("BEGIN IMMEDIATE")  # what cannot be written is noticed here
+        self._db.execute("COMMIT")
         self._db.execute("PRAGMA busy_timeout = 0")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._file = self._inode()
