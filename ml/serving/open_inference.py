@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
-from ml.serving.decode import Layout, read_table
+from ml.serving.decode import Layout
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
 from ml.serving.outcome import Outcome, Render
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Protocol, Question, Request
-from ml.serving.table import EVENT_TIME, ID, ask_columns
+from ml.serving.table import EVENT_TIME, ID, read_columns
 from ml.serving.tensors import pack, read_tensor
 from ml.use_case import UseCase
 
@@ -114,7 +114,7 @@ def read_inference(request: Request, layout: Layout) -> Question:
     if not columns:
         raise RequestRefused(Code.MALFORMED, "inputs is empty")
     wanted = _wanted(content, layout.use_case)
-    return Question(read_table(ask_columns(columns, layout.use_case), layout), _render(wanted, content.id))
+    return Question(read_columns(columns, layout), _render(wanted, content.id))
 
 
 def _split(request: Request) -> tuple[bytes, bytes]:
