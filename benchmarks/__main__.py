@@ -22,7 +22,9 @@ from benchmarks.gate import draw_gate, measure_gate
 from benchmarks.going_back import draw_going_back, measure_going_back
 from benchmarks.kills import draw_kills, measure_kills
 from benchmarks.ledger import draw_ledger, measure_ledger
+from benchmarks.limits import draw_limits, measure_limits
 from benchmarks.memory import compare_memory
+from benchmarks.notice import draw_notice, measure_notice
 from benchmarks.plot import plot_false_alarms
 from benchmarks.poison import Clean, Poisoned, draw_poison, measure_poison
 from benchmarks.releases import draw_releases, measure_releases
@@ -67,6 +69,8 @@ MEASURED = {
     "ledger": Part(measure_ledger, draw_ledger),
     "envelope": Part(measure_envelope, draw_envelope),
     "alerts": Part(measure_alerts, draw_alerts),
+    "limits": Part(measure_limits, draw_limits),
+    "notice": Part(measure_notice, draw_notice),
     "telemetry": Part(measure_telemetry, draw_telemetry),
     "reports": Part(measure_reports, draw_reports),
     "kills": Part(measure_kills, draw_kills),

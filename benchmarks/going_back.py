@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 from mlflow import MlflowClient
 from rich.table import Table
 
-from benchmarks.fleet import free_port
+from benchmarks.own_stack import OwnStack
 from ml.governance.unknown_moves import IN_TRANSIT
 from ml.records.governance import CHAMPION
 from ml.registry.alias import newest_move
-from ml.settings import PROJECT, Settings
 from ml.stack.airflow_api import AirflowApi
 from ml.stack.local import open_airflow, start_stack, stop_stack
 from ml.store.control import ControlStore
@@ -56,36 +51,19 @@ class WentBack:
     load: float
 
 
-class Stack:
+class Stack(OwnStack):
     """A real stack of its own, with two versions of which the first serves."""
 
     def __init__(self, folder: Path) -> None:
-        use_cases = folder / "use_cases"
-        shutil.copytree(PROJECT / "use_cases", use_cases)
-        path = use_cases / f"{NAME}.yaml"
+        super().__init__(folder)
+        path = self.settings.use_cases / f"{NAME}.yaml"
         path.write_text(_with_reviewers(path.read_text(encoding="utf-8")), encoding="utf-8")
-        ports = {f"{name}_port": free_port() for name in ("airflow", "mlflow", "scoring")}
-        self.settings = Settings(var=folder / "var", use_cases=use_cases, **ports)
         self.mlflow = MlflowClient(self.settings.mlflow_url)
 
     @property
     def airflow(self) -> AirflowApi:
         """Its API."""
         return open_airflow(self.settings)
-
-    def command(self, *arguments: str) -> dict[str, Any]:
-        """Answer of a command."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ml.cli.main", *arguments, "--json"],
-            cwd=PROJECT,
-            env=self.settings.child_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:])
-        return dict(json.loads(done.stdout))
 
     def served(self) -> int | None:
         """Version that the replica serves."""

@@ -78,7 +78,7 @@ class Installation:
         self._outbox = sqlite3.connect(folder / "replica.sqlite", isolation_level=None)
         self._outbox.execute("PRAGMA journal_mode = WAL")
         self._outbox.execute(SCHEMA)
-        earlier = _weather(self.use_case, START - 9 * WEEK, 9, self._rng)
+        earlier = draw_weather(self.use_case, START - 9 * WEEK, 9, self._rng)
         self._reference = build_reference(earlier, self.use_case, fingerprint="")
         self._mlflow = f"sqlite:///{folder / 'mlflow.sqlite'}"
 
@@ -106,7 +106,7 @@ class Installation:
 
     def _capture(self) -> None:
         """A week of answers and their labels, as a replica writes them."""
-        rows = _weather(self.use_case, START + self.weeks * WEEK, 1, self._rng)
+        rows = draw_weather(self.use_case, START + self.weeks * WEEK, 1, self._rng)
         self._outbox.execute("BEGIN")
         for row in rows.to_dict("records"):
             moment = row["event_time"].isoformat()
@@ -168,7 +168,7 @@ class Installation:
         return MlflowClient(tracking_uri=self._mlflow, registry_uri=self._mlflow)
 
 
-def _weather(use_case: UseCase, start: datetime, weeks: int, rng: np.random.Generator) -> pd.DataFrame:
+def draw_weather(use_case: UseCase, start: datetime, weeks: int, rng: np.random.Generator) -> pd.DataFrame:
     """Hourly rows that look like each feature's range; what they mean plays no part."""
     hours = weeks * 168
     columns: dict[str, object] = {"event_time": pd.date_range(start, periods=hours, freq="h").as_unit("us")}

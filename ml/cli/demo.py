@@ -52,8 +52,9 @@ def demo(
     from ml.errors import PerennialError
     from ml.settings import settings
     from ml.stack.alone import alone
+    from ml.stack.local import as_asked
 
-    current = settings()
+    current = as_asked(settings())
     current.quieten_this_process()
     with alone(current.var / "demo.lock", _refuse):
         story = _tell(current, weeks=weeks, fresh=fresh)

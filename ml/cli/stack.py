@@ -29,13 +29,10 @@ def up(
     """
     from ml.settings import settings
     from ml.stack.airflow_setup import airflow_password, passwords_file
-    from ml.stack.local import as_running, start_stack
+    from ml.stack.local import as_asked, start_stack
 
     current = settings()
-    if replicas is not None:
-        current = current.model_copy(update={"scoring_replicas": replicas})
-    elif "scoring_replicas" not in current.model_fields_set:
-        current = as_running(current)
+    current = as_asked(current) if replicas is None else current.model_copy(update={"scoring_replicas": replicas})
     first = current.airflow_password is None and not passwords_file(current).exists()
     with progress_line("starting the stack") as say:
         started = start_stack(current, say)

@@ -30,7 +30,6 @@ from ml.serving.http import ClientGone, Receive, Reply, Scope, Send, read_body, 
 from ml.serving.identity import new_id
 from ml.serving.keys import Keys
 from ml.serving.labels import decode_labels
-from ml.serving.last_good import answer_or_stand_in
 from ml.serving.metrics import Metrics
 from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
@@ -39,8 +38,7 @@ from ml.serving.protocol import Question, Request
 from ml.serving.record import record_refused_request
 from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
-from ml.serving.score import Scored, score_batch
-from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, no_model, note_uncaptured
+from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, note_uncaptured, score_aside
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
@@ -49,6 +47,9 @@ THREAD_ROWS = 200
 #: Threads for large requests, and how many of them may be at work or wait; who comes then is told to come back.
 THREADS = 2
 MAX_ASIDE = 32
+
+#: Refused before anything of them is worth a record, or can be recorded.
+_WITHOUT_RECORD = frozenset({Code.NOT_ALLOWED, Code.OVERLOADED})
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,6 +99,10 @@ class App:
         except ClientGone:
             return
         await send_reply(send, reply, request.identity)
+
+    def note_refused(self, refused: RequestRefused, name: str = "") -> None:
+        """Count a request that leaves no record of its rows, under the use case that it named."""
+        self._metrics.count_rows(name, int(refused.code))
 
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
         """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
@@ -164,6 +169,8 @@ class App:
             raise
         except Exception as error:
             refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
+            if refused.code in _WITHOUT_RECORD:
+                self.note_refused(refused, name)
             reply = reply_problem(refused, request.identity, protocol_of(request.path).explain(refused))
         self._metrics.count_reply(name, reply.status, time.perf_counter() - started)
         return reply
@@ -181,6 +188,8 @@ class App:
             raise
         except Exception as error:
             refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
+            if route.kind == "label" and refused.code not in _WITHOUT_RECORD:
+                self.note_refused(refused, self._known(route.name))
             if route.kind == "score" and not refused.recorded:
                 await self._record_refused(route.name, request, refused)
             raise refused from error
@@ -198,9 +207,9 @@ class App:
             return await self._ask_together(question, layout, request, pinned=bool(route.version))
         turn = self._turn(route, request)
         if turn.asked is None:
-            raise no_model(layout)
+            raise self._releases.no_model(route.name)
         started = time.perf_counter()
-        scored = await self._run(True, _score_aside, question, turn, layout, request.identity)
+        scored = await self._run(True, score_aside, question, turn, layout, request.identity)
         if turn.trial is not None:
             turn.trial.count(turn.model, scored.asked_codes, time.perf_counter() - started)
         return await self._wait(lambda done: self._tick.capture(scored, layout, request.identity, done))
@@ -214,7 +223,7 @@ class App:
 
     def _check_version(self, route: Route) -> None:
         if route.version:
-            Path(route.name, route.version, "").check(self._releases.model(route.name))
+            Path(route.name, route.version, "").check(self._releases.require(route.name))
 
     async def _ask_together(self, question: Question, layout: Layout, request: Request, *, pinned: bool) -> Reply:
         return await self._wait(lambda done: self._tick.ask(Asked(question, layout, request.identity, done, pinned)))
@@ -277,13 +286,6 @@ class App:
             return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
         finally:
             self._aside -= 1
-
-
-def _score_aside(question: Question, turn: Turn, layout: Layout, request_id: str) -> Scored:
-    """Score a large batch; runs in a thread."""
-    assert turn.asked is not None  # noqa: S101 - of its caller
-    (found,) = answer_or_stand_in([question.batch], turn.model, turn.spare, layout)
-    return score_batch(question.batch, turn.asked, layout, request_id, question.render, found=found)
 
 
 def _own_fault(error: Exception, request_id: str) -> RequestRefused:

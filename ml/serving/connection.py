@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -25,7 +24,8 @@ from ml.serving.http import BODY_SECONDS, Reply, reply_problem
 from ml.serving.identity import new_id
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Request
-from ml.serving.routes import Route, read_request_id
+from ml.serving.routes import Route
+from ml.serving.short_request import ShortRequest
 
 #: Connections at once; who comes then takes the place of whoever has kept us waiting longest.
 MAX_CONNECTIONS = 1_000
@@ -54,23 +54,8 @@ class Application(Protocol):
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
         """Have a whole request answered; ``done`` is called once, in this event loop."""
 
-
-class _Never:
-    """Stands where uvicorn wakes a task that waits for a body; nobody waits here."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-class _Short:
-    """A request that goes the short way; uvicorn looks at the first four when a connection ends or the server does."""
-
-    def __init__(self, route: Route, headers: Mapping[bytes, bytes], *, keep_alive: bool) -> None:
-        self.response_complete = self.disconnected = False
-        self.keep_alive, self.message_event = keep_alive, _Never()
-        self.route, self.headers, self.started = route, headers, time.perf_counter()
-        self.identity = read_request_id(headers) or new_id()
-        self.parts: list[bytes] = []
+    def note_refused(self, refused: RequestRefused) -> None:
+        """Count a request that was refused before it was one."""
 
 
 class _Flow(FlowControl):
@@ -150,7 +135,7 @@ class Connection(HttpToolsProtocol):
             self._enter(ANSWERING)
             self._go_long(headers)
             return
-        self.cycle = _Short(route, headers, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
+        self.cycle = ShortRequest(route, headers, keep_alive=self.parser.should_keep_alive())  # type: ignore[assignment]
         self.phase = BODY
 
     def _go_long(self, headers: Mapping[bytes, bytes]) -> None:
@@ -171,7 +156,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body."""
-        if isinstance(self.cycle, _Short):
+        if isinstance(self.cycle, ShortRequest):
             self.cycle.parts.append(body)
         else:
             super().on_body(body)
@@ -179,7 +164,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Ask, when a short request is whole."""
         cycle: Any = self.cycle
-        if not isinstance(cycle, _Short):
+        if not isinstance(cycle, ShortRequest):
             super().on_message_complete()
             return
         self.phase = ANSWERING
@@ -187,7 +172,7 @@ class Connection(HttpToolsProtocol):
         request = Request("POST", self.url.decode("ascii"), cycle.headers, body, cycle.identity)
         self.application.take(request, cycle.route, cycle.started, partial(self._answer, cycle))
 
-    def _answer(self, cycle: _Short, reply: Reply) -> None:
+    def _answer(self, cycle: ShortRequest, reply: Reply) -> None:
         if cycle.response_complete or cycle.disconnected or self.transport.is_closing():
             return
         cycle.response_complete = True
@@ -198,6 +183,7 @@ class Connection(HttpToolsProtocol):
         """Tell a client why it is left, and leave it; in the middle of an answer it is only left."""
         if self.phase in {IDLE, HEAD, BODY} and not self.transport.is_closing():
             identity = new_id()
+            self.application.note_refused(refused)
             self._write(reply_problem(refused, identity), identity, close=True)
             self.transport.close()
         else:

@@ -45,16 +45,14 @@ class Path:
     version: str
     verb: str
 
-    def check(self, model: Model | None) -> Model:
-        """Model that the path speaks of.
+    def check(self, model: Model) -> Model:
+        """The model that serves, as the one that the path speaks of.
 
         Raises
         ------
         RequestRefused
-            Another version serves (404), or none (503).
+            The path speaks of another version (404).
         """
-        if model is None:
-            raise RequestRefused(Code.ARTIFACT_NOT_FOUND, f"no model of {self.name} is released yet")
         serves = str(model.manifest.model_version)
         if self.version not in {"", serves}:
             raise RequestRefused(

@@ -81,7 +81,7 @@ class Pages:
         if path.name not in use_cases:
             detail = f"no such use case: {path.name[:100]}; allowed: {', '.join(use_cases)}"
             raise RequestRefused(Code.MALFORMED, detail, status=404)
-        use_case, model = use_cases[path.name], path.check(self._releases.model(path.name))
+        use_case, model = use_cases[path.name], path.check(self._releases.require(path.name))
         if path.verb == "ready":
             return reply_json(200, {"name": path.name, "ready": True})
         if path.verb == "config":

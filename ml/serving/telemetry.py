@@ -44,7 +44,10 @@ SPOOLED_ROWS = 200_000
 NOTED_LINES = 1_000
 
 #: Refusals that are the client's doing are no error of ours.
-_OURS = frozenset({Code.ARTIFACT_CORRUPT, Code.PREPROCESSING_FAILED, Code.INFERENCE_FAILED, Code.CAPTURE_FAILED})
+_OURS = frozenset(code for code, (_, status) in CODES.items() if status >= 500) - {
+    Code.ARTIFACT_NOT_FOUND,  # also before the first release
+    Code.OVERLOADED,
+}
 
 _NOTED_CODES = {"capture_failed": int(Code.CAPTURE_FAILED), "release_refused": int(Code.RELEASE_REFUSED)}
 #: Rows that were answered; rows whose request the log names.

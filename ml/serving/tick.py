@@ -154,7 +154,7 @@ class Tick:
         model, trial = turn.asked, turn.trial
         if model is None:
             for one in group:
-                one.done(no_model(one.layout))
+                one.done(self._releases.no_model(one.layout.use_case.name))
             return
         started = time.perf_counter()
         batches, pinned = [one.question.batch for one in group], [one.pinned for one in group]
@@ -170,14 +170,16 @@ class Tick:
             self.capture(batch, one.layout, one.request_id, one.done)
 
 
+def score_aside(question: Question, turn: Turn, layout: Layout, request_id: str) -> Scored:
+    """Score a large batch; runs in a thread."""
+    assert turn.asked is not None  # noqa: S101 - of its caller
+    (found,) = answer_or_stand_in([question.batch], turn.model, turn.spare, layout)
+    return score_batch(question.batch, turn.asked, layout, request_id, question.render, found=found)
+
+
 def note_uncaptured(use_case: str, request_id: str, fault: CaptureError) -> None:
     """Say that a request could not be recorded."""
     _uncaptured.note(use_case, f"request_id={request_id} {fault}")
-
-
-def no_model(layout: Layout) -> RequestRefused:
-    """Refusal of a request before the first release."""
-    return RequestRefused(Code.ARTIFACT_NOT_FOUND, f"no model of {layout.use_case.name} is released yet")
 
 
 def _fault(_: Exception) -> RequestRefused:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml.errors import DataError
-from ml.records.codes import Code
+from ml.records.codes import CODES, Code
 from ml.records.release import ReleaseManifest, ReplicaStatus
 from ml.registry.manifest import EARLIER, FALLBACK, WITHDRAWN, manifest_path, read_manifest
 from ml.serving.degraded import Spare
 from ml.serving.model import Model, ReleaseRefused, load_model
+from ml.serving.problem import RequestRefused
 from ml.serving.trial import Trial
 from ml.use_case import UseCase
 
@@ -67,6 +68,26 @@ class Releases:
     def model(self, name: str) -> Model | None:
         """Model that serves now, None before the first release."""
         return self._served[name].model
+
+    def require(self, name: str) -> Model:
+        """Model that serves now.
+
+        Raises
+        ------
+        RequestRefused
+            None does.
+        """
+        model = self.model(name)
+        if model is None:
+            raise self.no_model(name)
+        return model
+
+    def no_model(self, name: str) -> RequestRefused:
+        """Refusal of a request while no version serves, with the code of what is wrong with the one that should."""
+        code = self._served[name].code
+        if code is None:
+            return RequestRefused(Code.ARTIFACT_NOT_FOUND, f"no model of {name} is released yet")
+        return RequestRefused(code, f"the released model of {name} cannot serve: {CODES[code][0]}; /status says more")
 
     def trial(self, name: str) -> Trial | None:
         """The canary that is running, None when there is none."""

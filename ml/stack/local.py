@@ -103,6 +103,11 @@ def as_running(settings: Settings) -> Settings:
     )
 
 
+def as_asked(settings: Settings) -> Settings:
+    """Settings with as many scoring replicas as they were asked for, else as many as run."""
+    return settings if "scoring_replicas" in settings.model_fields_set else as_running(settings)
+
+
 def stop_stack(settings: Settings) -> int:
     """Stop everything; returns how many processes did not end by themselves."""
     if not settings.var.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,9 +13,10 @@ from ml.records.pipeline import DagRun
 @pytest.fixture
 def runs(monkeypatch):
     """Three runs of a DAG within the last hour, the last of which failed; no Airflow is needed."""
+    now = datetime.now(UTC)  # the same for every question of a test
 
-    def read(_, window):
-        due = [window.end - timedelta(minutes=minutes) for minutes in (50, 40, 30)]
+    def read(_, __):
+        due = [now - timedelta(minutes=minutes) for minutes in (50, 40, 30)]
         lasts = timedelta(minutes=2)
         return tuple(
             DagRun(dag_id="a.monitor", run_id=str(at), state=state, due=at, started=at, ended=at + lasts)

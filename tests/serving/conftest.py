@@ -27,6 +27,7 @@ from ml.records.row_record import encode_row, read_rows
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
 from ml.registry.release_folder import ReleaseFolder
 from ml.settings import Settings
+from ml.store.telemetry import Telemetry
 from ml.use_case import UseCase, load, load_all
 
 HOME = Path(__file__).parents[2]
@@ -128,10 +129,11 @@ class Installation:
         judged: float | None = None,
         root: bool = False,
         spoil: Callable[[bytes, int], bytes] = lambda content, _: content,
+        seen: dict[str, dict] | None = None,
     ) -> Path:
         """Folder with a graph and its package; ``judged`` is the weight that the golden rows were answered with.
 
-        ``spoil`` makes another graph of the graph and the number of golden rows.
+        ``spoil`` makes another graph of the graph and the number of golden rows; ``seen`` is what training has seen.
         """
         use_case, folder = self.use_cases[name], self.scratch / f"package-{next(self.numbers)}"
         folder.mkdir(parents=True)
@@ -148,6 +150,7 @@ class Installation:
             classes=use_case.target.class_names,
             golden_rows=tuple(golden_row(row, use_case, p) for row, p in zip(rows, wanted, strict=True)),
             libraries={"onnx": onnx.__version__},
+            **(seen or {}),
         ).write(folder / PACKAGE)
         return folder
 
@@ -295,6 +298,27 @@ def service(installation) -> Iterator[Service]:
     yield service
     if service.process is not None and service.process.poll() is None:
         service.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def collect(installation, tmp_path):
+    """Take the replica's spool and return events until a condition holds: call with it."""
+    telemetry = Telemetry(f"sqlite:///{tmp_path}/control.db")
+
+    def call(enough) -> tuple:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            spool = installation.settings.telemetry / "replica-0.sqlite"
+            if spool.exists():
+                telemetry.take_spool(spool)
+            events = telemetry.search(limit=10_000)
+            if enough(events):
+                return events
+            time.sleep(0.1)
+        pytest.fail(f"not told: {events}")
+
+    call.telemetry = telemetry
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -7,35 +7,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.serving.metrics import Metrics
 from ml.serving.telemetry import SAMPLES, Sample, TelemetryWriter, tell_refusals
-from ml.store.telemetry import Need, Telemetry
+from ml.store.telemetry import Need
 from tests.serving.exposition import read_exposition
-
-
-@pytest.fixture
-def collect(installation, tmp_path):
-    """Take the replica's spool and return events until a condition holds: call with it."""
-    telemetry = Telemetry(f"sqlite:///{tmp_path}/control.db")
-
-    def call(enough) -> tuple:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            spool = installation.settings.telemetry / "replica-0.sqlite"
-            if spool.exists():
-                telemetry.take_spool(spool)
-            events = telemetry.search(limit=10_000)
-            if enough(events):
-                return events
-            time.sleep(0.1)
-        pytest.fail(f"not told: {events}")
-
-    call.telemetry = telemetry
-    return call
 
 
 def test_refused_rows_are_told_within_seconds_with_request_and_detail(service, installation, row_of, collect):
@@ -61,19 +39,6 @@ def test_refused_rows_are_told_within_seconds_with_request_and_detail(service, i
     assert (first.use_case, first.source, first.model_version) == ("quay", "replica-0", 1)
 
 
-def test_a_graph_that_raises_is_an_error_with_code_401(service, installation, row_of, collect):
-    """Once per row, not once more for the line in the log."""
-    installation.release("quay", version=1, weight=0.1, root=True)
-    service.start()
-    row = row_of(installation.use_cases["quay"]) | {"load": -1e6}
-
-    with service.client() as client:
-        client.post("/score/quay", json={"rows": [row]})
-    (event,) = collect(bool)
-
-    assert (event.code, event.severity, event.count) == (401, "error", 1)
-
-
 def test_a_refused_release_is_told_once(service, installation, collect):
     """With the code of what is wrong, however often the replica tries again."""
     manifest = installation.release("quay", version=1, weight=0.1)
@@ -83,22 +48,6 @@ def test_a_refused_release_is_told_once(service, installation, collect):
     events = collect(bool)
 
     assert [(event.name, event.code, event.use_case) for event in events] == [("release_refused", 102, "quay")]
-
-
-def test_an_answer_that_cannot_be_recorded_is_told(service, installation, row_of, collect):
-    """Code 501 with the request, although the outbox has no row of it."""
-    installation.release("quay", version=1, weight=0.1)
-    service.start()
-    for file in installation.outbox.parent.glob("replica-0.sqlite*"):
-        file.unlink()
-    installation.outbox.mkdir()
-
-    with service.client() as client:
-        reply = client.post("/score/quay", json={"rows": [row_of(installation.use_cases["quay"])]}).json()
-    (event,) = collect(bool)
-
-    assert (event.name, event.code, event.use_case) == ("capture_failed", 501, "quay")
-    assert event.request_id == reply["request_id"]
 
 
 def test_what_each_request_meets_is_logged_once_a_period_with_its_number(service, installation, row_of, collect):
