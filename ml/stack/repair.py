@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ml.alerts.channels import NotRepairedError
@@ -92,11 +93,11 @@ class LocalRepairs:
         self,
         settings: Settings,
         *,
-        command: Sequence[str] = COMMAND,
+        command: tuple[str, ...] = COMMAND,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings, self._command, self._clock = as_running(settings), command, clock
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
 
     def ask(self, name: str, target: str, reason: str, evidence: str, key: str) -> str | None:
         """What was seen to be repaired, None while that is not known; the first question is the order.
@@ -129,7 +130,7 @@ class LocalRepairs:
             The control database does not answer.
         """
         control, now = self._open_control(), self._clock()
-        if self._process is not None and self._process.poll() is None:
+        if self._is_running():
             return  # it works, or is about to
         if is_at_work(control, now=now) or not open_orders(control):
             return
@@ -141,14 +142,23 @@ class LocalRepairs:
     def _start(self) -> None:
         log = self._settings.var / "stack" / f"{NAME}.log"
         environment = self._settings.child_environment(mark_stack(self._settings.var) | {SERVICE: NAME})
+        to_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), to_log, (os.POSIX_SPAWN_DUP2, 1, 2)]
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as out:
-                self._process = subprocess.Popen(
-                    self._command, env=environment, stdout=out, stderr=out, start_new_session=True
-                )
+            self._pid = os.posix_spawn(self._command[0], self._command, environment, file_actions=actions, setsid=True)
         except OSError as error:
             raise StackError("repairs cannot be started", where=str(log), got=str(error)) from error
+
+    def _is_running(self) -> bool:
+        """Whether the process that was started here has not ended yet."""
+        if self._pid is None:
+            return False
+        with suppress(ChildProcessError):
+            if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                return True
+        self._pid = None
+        return False
 
     def _open_control(self) -> ControlStore:
         return ControlStore(self._settings.control_url, self._settings.ledger)

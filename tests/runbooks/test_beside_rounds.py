@@ -67,8 +67,6 @@ def repairs(current):
     found = LocalRepairs(current, command=COMMAND)
     yield found
     end_processes(current.var, grace=1.0)
-    if found._process is not None:
-        found._process.wait(20)
 
 
 def broken(current: Settings, name: str = "one") -> Path:
@@ -237,7 +235,6 @@ def test_a_repair_that_hangs_is_ended_before_another_begins(current, repairs):
     rounds(current, repairs, lambda: records(current))
 
     assert (records(current), acts(current)) == (["reverted"], ["one begin", "one revert"])
-    later._process.wait(20)
 
 
 def test_an_order_for_a_runbook_that_there_is_not_is_refused(current):

@@ -75,9 +75,7 @@ def carried_out(current, *asked) -> str:
         repairs.attend()
         return told
 
-    found = await_(ask)
-    repairs._process.wait(20)
-    return found
+    return await_(ask)
 
 
 def test_a_hung_replica_is_killed_and_another_answers(supervised):
