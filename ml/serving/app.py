@@ -100,17 +100,11 @@ class App:
         self._metrics.count_rows(name, int(refused.code))
 
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
-        """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
+        """Have a request answered, a small one together with the others of this turn; ``done`` is told the reply, once.
 
         Whatever is not right with it goes the long way, where it is refused and recorded.
         """
         layout = self._layouts[route.name]
-        try:
-            self._keys.check(request.headers, route.kind)
-            question = route.protocol.read(request, layout)
-        except Exception:  # it is told there
-            self._respond_later(request, started, done)
-            return
 
         def settle(reply: Reply | RequestRefused) -> None:
             if isinstance(reply, RequestRefused):
@@ -121,19 +115,33 @@ class App:
             self._metrics.count_reply(route.name, reply.status, time.perf_counter() - started)
             done(reply)
 
-        if len(question.batch.ids) > THREAD_ROWS:
-            self._start(self._settle_large(question, route, request, settle))
+        def read() -> Question:
+            return route.protocol.read(request, layout)
+
+        try:
+            self._keys.check(request.headers, route.kind)
+            question = read() if len(request.body) <= THREAD_BYTES else None
+        except Exception:  # it is told there
+            self._respond_later(request, started, done)
+            return
+        if question is None:
+            self._start(self._settle_large(read, route, request, settle))
+        elif len(question.batch.ids) > THREAD_ROWS:
+            self._start(self._settle_large(lambda: question, route, request, settle))
         else:
             self._tick.ask(Asked(question, layout, request.identity, settle))
 
-    async def _settle_large(self, question: Question, route: Route, request: Request, settle: Answered) -> None:
+    async def _settle_large(
+        self, read: Callable[[], Question], route: Route, request: Request, settle: Answered
+    ) -> None:
+        reply: Reply | RequestRefused
         try:
-            settle(await self._score_large(lambda: question, route, request))
+            reply = await self._score_large(read, route, request)
         except Exception as error:
-            refused = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
-            if refused.code in _WITHOUT_RECORD:
-                self.note_refused(refused, route.name)
-            settle(refused)
+            reply = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
+            if reply.code in _WITHOUT_RECORD:
+                self.note_refused(reply, route.name)
+        settle(reply)
 
     def _respond_later(self, request: Request, started: float, done: Callable[[Reply], None]) -> None:
         async def read() -> bytes:
