@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ml.alerts.mail import digest_of
 from ml.alerts.mailbox import post_notice
@@ -19,8 +19,25 @@ from ml.records.alert import Notice
 #: Starts a run of a DAG, once per run id: ``(dag_id, conf, run_id)``.
 Trigger = Callable[[str, dict[str, Any], str], str]
 
-#: Runs a runbook, once per key: ``(runbook, target, reason, evidence, key)``; an error when it has not repaired.
-Repair = Callable[[str, str, str, str, str], str]
+#: Has a runbook run, once per key: ``(runbook, target, reason, evidence, key)``. What was seen to be repaired; None
+#: while that is not known, and then it is to be asked again; an error when it has not repaired.
+Repair = Callable[[str, str, str, str, str], str | None]
+
+
+class NotRepairedError(PerennialError):
+    """A runbook has ended without a repair: to ask again would change nothing."""
+
+
+class Repairs(Protocol):
+    """Runbooks that run beside the rounds."""
+
+    def ask(self, name: str, target: str, reason: str, evidence: str, key: str) -> str | None:
+        """As :data:`Repair`; does not wait."""
+        ...
+
+    def attend(self) -> None:
+        """See to it that somebody works on what was ordered."""
+        ...
 
 
 def _now() -> datetime:
@@ -47,8 +64,8 @@ class Channels:
     repair: Repair | None = None
     clock: Callable[[], datetime] = _now
 
-    def send(self, notice: Notice, name: str, rules: RuleFile) -> str:
-        """Deliver by one channel; returns what was said.
+    def send(self, notice: Notice, name: str, rules: RuleFile) -> str | None:
+        """Deliver by one channel; returns what was said, None when it is under way and is to be asked for again.
 
         Raises
         ------
@@ -74,7 +91,7 @@ class Channels:
             return self._run_runbook(notice, channel)
         return self._trigger_dag(notice, channel)
 
-    def _run_runbook(self, notice: Notice, channel: RunRunbook) -> str:
+    def _run_runbook(self, notice: Notice, channel: RunRunbook) -> str | None:
         if notice.kind not in {"fired", "escalated"}:
             return "nothing is repaired by what is over, or only a test"
         target = channel.target or notice.use_case or next(iter(notice.group), "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
-from ml.alerts.channels import Repair
+from ml.alerts.channels import Repairs
 from ml.alerts.round import Heartbeat, run_round, tell_of_failure
 from ml.errors import PerennialError
 from ml.records.event import Event
@@ -17,12 +17,12 @@ from ml.settings import Settings, settings
 from ml.store.telemetry import Telemetry
 
 
-def main(repair: Repair | None = None) -> int:
+def main(repairs: Repairs | None = None) -> int:
     """Exit code: 0 when the round was done, else of what kept it from being done; the mailbox has that."""
     current = settings()
     try:
         Telemetry(current.control_url).add_events([_stopped(current, datetime.now(UTC))])
-        done = run_round(current, stand_in=True, repair=repair)
+        done = run_round(current, stand_in=True, repairs=repairs)
     except PerennialError as error:
         tell_of_failure(error, current, now=datetime.now(UTC))
         print(f"error: {error}", file=sys.stderr)

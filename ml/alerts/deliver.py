@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ml.alerts.channels import Channels
+from ml.alerts.channels import Channels, NotRepairedError
 from ml.alerts.mailbox import post_notice
 from ml.alerts.rules import RuleFile
 from ml.errors import PerennialError
@@ -27,6 +27,10 @@ BACKOFF = (1.0, 5.0)
 
 #: Longer than any try takes: a claim that is older is of a process that was killed.
 CLAIM = timedelta(seconds=60)
+
+#: A repair that is under way is asked for again so soon, and given up for the next channel after so long; a repair that
+#: was killed is proved, or taken back, within that.
+ASK_AGAIN, UNDER_WAY = timedelta(seconds=2), timedelta(minutes=15)
 
 #: Last resort of every notice, on this machine's own disk; when that is full, it is tried each minute for a day.
 LAST_RESORT = "mailbox"
@@ -63,7 +67,8 @@ def deliver_due(
     while True:
         way = sending.store.claim(holder=holder, now=clock(), ttl=CLAIM)
         if way is not None:
-            tries.append(_try(sending, way, holder, clock))
+            tried = _try(sending, way, holder, clock)
+            tries += [] if tried is None else [tried]
             waited = timedelta(0)
             continue
         failed = bool(tries) and tries[-1].outcome == "failed"
@@ -73,18 +78,18 @@ def deliver_due(
         waited += timedelta(seconds=0.25)
 
 
-def _try(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime]) -> Delivery:
+def _try(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime]) -> Delivery | None:
+    """One try; None for a repair that is under way."""
     names = sending.rules.channels_of(way.action)
     if way.place >= len(names):
         return _give_up(sending, way, holder, clock)
     name, began = names[way.place], clock()
-    try:
-        told, failed = sending.channels.send(way.notice, name, sending.rules), False
-    except PerennialError as error:
-        told, failed = str(error), True
-    except Exception as error:  # a channel's library may raise anything; the others go on
-        told, failed = f"{type(error).__name__}: {str(error)[:300]}", True
+    told, left = _send(sending, way, name)
     ended = clock()
+    if told is None and ended - way.notice.time < UNDER_WAY:
+        sending.store.put_off(way, holder=holder, due=ended + ASK_AGAIN)
+        return None
+    told, left = (f"not ended within {UNDER_WAY}", 0) if told is None else (told, left)
     delivery = Delivery(
         key=way.notice.key,
         action=way.action,
@@ -92,19 +97,31 @@ def _try(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime])
         attempt=way.attempts + 1,
         time=ended,
         seconds=round((ended - began).total_seconds(), 3),
-        outcome="failed" if failed else "delivered",
+        outcome="delivered" if left is None else "failed",
         detail=told[:1000],
     )
-    if not failed:
+    if left is None:
         sending.store.conclude(way, delivery, holder=holder, place=way.place, due=None)
         return delivery
-    if way.attempts < len(BACKOFF):
+    if way.attempts < left:
         due = ended + timedelta(seconds=BACKOFF[way.attempts])
         sending.store.conclude(way, delivery, holder=holder, place=way.place, due=due)
         return delivery
     _tell_dead(sending, way, name, told, ended)
     sending.store.conclude(way, delivery, holder=holder, place=way.place + 1, due=ended)
     return delivery
+
+
+def _send(sending: Sending, way: Way, name: str) -> tuple[str | None, int | None]:
+    """What a channel said; and how many second tries it gets in all, None when it took the notice."""
+    try:
+        return sending.channels.send(way.notice, name, sending.rules), None
+    except NotRepairedError as error:
+        return str(error), 0
+    except PerennialError as error:
+        return str(error), len(BACKOFF)
+    except Exception as error:  # a channel's library may raise anything; the others go on
+        return f"{type(error).__name__}: {str(error)[:300]}", len(BACKOFF)
 
 
 def _give_up(sending: Sending, way: Way, holder: str, clock: Callable[[], datetime]) -> Delivery:

@@ -15,7 +15,7 @@ class HealthLimits(BaseModel):
     workers_queued_per_slot: float = Field(default=1.0, gt=0)
     mlflow_seconds: float = Field(default=5.0, gt=0)
     control_database_seconds: float = Field(default=5.0, gt=0)
-    lake_files: float = Field(default=2_000.0, gt=0)
+    lake_files: float = Field(default=400.0, gt=0)
     cpu_load: float = Field(default=20.0, gt=0)
     memory_used: float = Field(default=0.95, gt=0, le=1)
     memory_pressure: float = Field(default=0.2, gt=0, le=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ml.alerts.channels import Channels, Repair, Trigger
+from ml.alerts.channels import Channels, Repairs, Trigger
 from ml.alerts.current import InForce, rules_in_force
 from ml.alerts.deliver import Sending, deliver_due
 from ml.alerts.look import Look, look, tidy
@@ -52,19 +52,19 @@ def run_round(
     settings: Settings,
     *,
     trigger: Trigger | None = None,
-    repair: Repair | None = None,
+    repairs: Repairs | None = None,
     stand_in: bool = False,
     everything: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Round:
-    """Collect what was told, probe the service, judge the due rules, deliver what is due.
+    """Collect what was told, probe the service, judge the due rules, deliver what is due; waits for no repair.
 
     Parameters
     ----------
     trigger
         How DAGs are triggered; None where there is no Airflow to ask.
-    repair
-        How runbooks are run; None where nobody can.
+    repairs
+        How runbooks are run, beside the rounds; None where nobody can.
     stand_in
         Whether this is done in place of the alerting DAG: then no heartbeat is left, for the DAG's is missed.
     everything
@@ -86,7 +86,8 @@ def run_round(
     now = clock()
     in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now, drill=settings.drill_rules)
     found = look(in_force.rules, store=store, telemetry=telemetry, now=now, everything=everything)
-    tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repair=repair), clock=clock)
+    tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repairs=repairs), clock=clock)
+    problems += _attend(repairs)
     if now.minute == 0:  # once an hour is often enough
         tidy(store, now=now)
         telemetry.prune(events_before=now - EVENTS_KEPT, rollups_before=now - ROLLUPS_KEPT)
@@ -96,13 +97,24 @@ def run_round(
     return Round(in_force, found, tuple(tries), problems)
 
 
+def _attend(repairs: Repairs | None) -> tuple[str, ...]:
+    """Have open repairs worked on; what keeps that from being done is a problem of theirs, not of the round."""
+    try:
+        if repairs is not None:
+            repairs.attend()
+    except PerennialError as error:
+        return (str(error),)
+    return ()
+
+
 def open_sending(
-    settings: Settings, in_force: InForce, *, trigger: Trigger | None = None, repair: Repair | None = None
+    settings: Settings, in_force: InForce, *, trigger: Trigger | None = None, repairs: Repairs | None = None
 ) -> Sending:
     """Channels of an installation with the rules in force."""
+    secrets = settings.read_alert_secrets() | dict(in_force.secrets)
     return Sending(
         rules=in_force.rules,
-        channels=Channels(settings.mailbox, settings.read_alert_secrets() | dict(in_force.secrets), trigger, repair),
+        channels=Channels(settings.mailbox, secrets, trigger, None if repairs is None else repairs.ask),
         store=AlertStore(settings.control_url),
         telemetry=Telemetry(settings.control_url),
     )

@@ -144,39 +144,6 @@ def ack(rule: RuleName, group: Group = None, actor: Actor = None, as_json: Json 
 
 
 @app.command()
-def silence(
-    rule: RuleName,
-    reason: Annotated[str, typer.Option(help="Why nobody needs to be told.")],
-    length: Annotated[str, typer.Option("--for", help="How long: 30m, 2h, 1d.")] = "1h",
-    group: Group = None,
-    actor: Actor = None,
-    as_json: Json = False,
-) -> None:
-    """Keep a rule from telling anybody for a time; what still fires then is told when it is over.
-
-    Example: perennial alerts silence availability --for 2h --reason "the machine is moved"
-    """
-    from ml.errors import InputError
-    from ml.records.alert import Silence
-    from ml.use_case.duration import parse_duration
-
-    _rules().rule(rule)
-    begin = datetime.now(UTC)
-    try:
-        ends = begin + parse_duration(length)
-    except (ValueError, OverflowError) as error:
-        raise InputError("no such length", where="--for", got=length, allowed="30m, 2h, 1d") from error
-    by = actor or getpass.getuser()
-    found = Silence(rule=rule, group=_group(group), begin=begin, end=ends, actor=by, reason=reason)
-    _store().add_silence(found)
-    tell("alert_silenced", f"{rule}: nobody is told until {ends:%Y-%m-%d %H:%M} UTC, by {by}: {reason}", use_case=None)
-    if as_json:
-        print_json(found.model_dump(mode="json", exclude={"format"}))
-        return
-    stdout.print(f"{rule}: nobody is told until {ends:%Y-%m-%d %H:%M:%S} UTC: {reason}", soft_wrap=True, markup=False)
-
-
-@app.command()
 def history(
     rule: Annotated[str | None, typer.Option(help="Only of this rule.")] = None,
     since: Since = "30d",
@@ -293,10 +260,10 @@ def _replay(rules: list[Any], since: str, *, as_json: bool) -> None:
 def _look(*, as_json: bool) -> None:
     from ml.alerts.round import run_round
     from ml.settings import settings
-    from ml.stack.repair import open_repair
+    from ml.stack.repair import LocalRepairs
 
     done = run_round(
-        settings(), repair=open_repair(settings()), stand_in=True, everything=True
+        settings(), repairs=LocalRepairs(settings()), stand_in=True, everything=True
     )  # one look is no sign that the DAG looks
     if as_json:
         print_json(

@@ -36,6 +36,7 @@ from ml.cli import (
     rollback,
     runbook,
     shadow,
+    silences,
     stack,
     use_case,
 )
@@ -84,6 +85,9 @@ for command in (
     league.league,
 ):
     app.command()(command)
+alerts.app.command()(silences.silence)
+alerts.app.command()(silences.silences)
+alerts.app.command()(silences.unsilence)
 app.add_typer(alerts.app, name="alerts", help="What fires, by which rules, who was told; try rules and channels.")
 app.add_typer(key.app, name="key", help="Keys of the scoring service's clients: make, list, revoke.")
 app.add_typer(data.app, name="data", help="Versions of the training data: log, diff, tag, checkout, who used them.")

@@ -61,18 +61,25 @@ def run(
 def history(
     limit: Annotated[int, typer.Option(min=1, help="Newest runs to show.")] = 50, as_json: Json = False
 ) -> None:
-    """Show what runbooks did, newest first, with who had them run and why.
+    """Show what runbooks did, newest first, with who had them run and why; first what is ordered and has not ended.
 
     Example: perennial runbook history --limit 10
     """
+    from ml.runbooks.orders import open_orders
     from ml.runbooks.run import runs
     from ml.settings import settings
     from ml.stack.repair import open_world
 
-    found = runs(open_world(settings()), limit=limit)
+    world = open_world(settings())
+    found, waiting = runs(world, limit=limit), open_orders(world.control)
     if as_json:
-        print_json({"runs": [one.model_dump(mode="json", exclude={"format"}) for one in found]})
+        ended = [one.model_dump(mode="json", exclude={"format"}) for one in found]
+        print_json({"open": [order.tell() for order in waiting], "runs": ended})
         return
+    for order in waiting:
+        state = "under way" if order.begun else "waits its turn"
+        told = f"{order.runbook} {order.order.target}: {state} ({order.order.reason})"
+        stdout.print(f"{order.since:%Y-%m-%d %H:%M:%S} {told}", markup=False, soft_wrap=True)
     for one in found:
         moment = f"{one.began:%Y-%m-%d %H:%M:%S}"
         stdout.print(f"{moment} {one.tell()} ({one.actor}: {one.reason})", markup=False, soft_wrap=True)

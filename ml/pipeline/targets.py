@@ -23,6 +23,8 @@ def _seconds(given: object) -> object:
 
 #: Written as a duration, such as 2m; kept as seconds.
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+#: Such a length that something is divided by.
+Length = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 
 
 class _Strict(BaseModel):
@@ -48,11 +50,12 @@ class Targets(_Strict):
 
 
 class DagTargets(_Strict):
-    """Targets of the DAGs of one file."""
+    """Targets of the DAGs of one file; ``task_longest`` is no target, but from where on a task of it hangs."""
 
     success_rate: Share | None = None
     duration_p95: Seconds | None = None
     lateness_p95: Seconds | None = None
+    task_longest: Length | None = None
 
 
 class PipelineTargets(_Strict):
@@ -62,17 +65,25 @@ class PipelineTargets(_Strict):
     ----------
     window
         What is looked back at.
+    task_longest
+        A task that has run for so long hangs, of DAGs that do not say otherwise.
     dags
         By the name of the DAG's file, such as ``monitor``: each use case's.
     """
 
     window: Duration = timedelta(days=7)
     targets: Targets = Targets()
+    task_longest: Length = 1_800.0
     dags: dict[str, DagTargets] = Field(default_factory=dict)
 
     def of_dag(self, dag_id: str) -> DagTargets:
         """Targets of a DAG; none where its file is not named."""
         return self.dags.get(dag_id.rpartition(".")[2], DagTargets())
+
+    def task_longest_of(self, dag_id: str) -> float:
+        """How long a task of a DAG may run, seconds."""
+        own = self.of_dag(dag_id).task_longest
+        return self.task_longest if own is None else own
 
 
 def load_targets(path: Path) -> PipelineTargets:

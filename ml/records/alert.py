@@ -70,7 +70,8 @@ class Transition(Record):
     ----------
     step
         What happened: ``pending``, ``dismissed`` (it was pending and went away), ``fired``, ``told`` (after a silence
-        or cool-down), ``escalated``, ``acknowledged``, ``resolved``.
+        or cool-down), ``escalated``, ``acknowledged``, ``resolved``; ``silenced`` and ``unsilenced`` are a person's
+        word about every alert of a rule, or of a group.
     actor
         Who did it; empty for the rule itself.
     """
@@ -79,7 +80,9 @@ class Transition(Record):
     rule: str
     group: tuple[str, ...]
     episode: int
-    step: Literal["pending", "dismissed", "fired", "told", "escalated", "acknowledged", "resolved"]
+    step: Literal[
+        "pending", "dismissed", "fired", "told", "escalated", "acknowledged", "resolved", "silenced", "unsilenced"
+    ]
     value: float | None = None
     detail: str = ""
     actor: str = ""
@@ -164,7 +167,17 @@ class Delivery(Record):
 
 
 class Silence(Record):
-    """Nobody is told of a rule's alerts for a time, on a person's word."""
+    """Nobody is told of a rule's alerts for a time, on a person's word.
+
+    Attributes
+    ----------
+    group
+        Of one alert of the rule; None for all of them.
+    end
+        When people are told again; of one that was ended early that moment.
+    ended_by, ended_why, planned_end
+        Who ended it early, why, and when it would have ended; empty and None where nobody did.
+    """
 
     rule: str
     group: tuple[str, ...] | None = None
@@ -172,6 +185,9 @@ class Silence(Record):
     end: UtcTime
     actor: str
     reason: str
+    ended_by: str = ""
+    ended_why: str = ""
+    planned_end: UtcTime | None = None
 
 
 class Mark(Record):

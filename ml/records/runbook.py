@@ -19,6 +19,23 @@ class RunbookStep(Record):
     detail: str
 
 
+class RunbookOrder(Record):
+    """What is to be repaired by a process of its own, written before one is started.
+
+    Attributes
+    ----------
+    key
+        Of the notice that asks for it; the same key again is the same order.
+    """
+
+    runbook: str
+    target: str
+    actor: str
+    reason: str
+    evidence: str = ""
+    key: str
+
+
 class RunbookBegun(Record):
     """An action that is about to be taken, written before it: whoever is killed in it has left this.
 

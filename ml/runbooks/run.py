@@ -1,12 +1,12 @@
 """One run of a runbook: alone, within its limit, checked before and after, taken back when it has not helped.
 
 The action is on record before it is taken. Who is killed in it leaves that record; the same order again does not act a
-second time: it looks whether the action has helped, and takes it back when it has not.
+second time: it looks whether the action has helped, and takes it back when it has not. A killed process of the same
+machine is known to be gone, so its lease need not run out first.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from ml.errors import ConflictError, PerennialError
 from ml.records.event import Event
 from ml.records.runbook import RunbookBegun, RunbookEnd, RunbookRun, RunbookStep
+from ml.runbooks.holder import is_gone, name_holder
 from ml.runbooks.runbook import Before, Runbook, Seen, World
 
 #: One repair at a time in the whole installation; longer than any of them takes.
@@ -48,13 +49,26 @@ def run_runbook(runbook: Runbook, order: Order, world: World) -> RunbookRun:
     ServiceAway
         The control database does not answer: what cannot be recorded is not done.
     """
-    holder, now = uuid.uuid4().hex, world.clock()
+    holder, now = name_holder(), world.clock()
+    _free_lease_of_the_dead(world)
     if not world.control.acquire_lease(LEASE, holder, now=now, ttl=LEASE_TTL):
         raise ConflictError("another repair is going on", where=runbook.name, got=order.target, allowed="one at a time")
     try:
         return _Run(runbook, order, world, now).carry_out()
     finally:
         world.control.release_lease(LEASE, holder)
+
+
+def key_of(name: str, key: str) -> str:
+    """Key of an order's records."""
+    return f"{name}/{key}"[:500]
+
+
+def _free_lease_of_the_dead(world: World) -> None:
+    """Give back what a killed process of this machine holds; of several who do so at once, one gets it."""
+    held = world.control.lease(LEASE)
+    if held is not None and is_gone(held.holder):
+        world.control.release_lease(LEASE, held.holder)
 
 
 def runs(world: World, *, limit: int = 100) -> tuple[RunbookRun, ...]:
@@ -75,7 +89,7 @@ class _Run:
 
     def __init__(self, runbook: Runbook, order: Order, world: World, began: datetime) -> None:
         self._runbook, self._order, self._world, self._began = runbook, order, world, began
-        self._key = f"{runbook.name}/{order.key or began.isoformat()}"[:500]
+        self._key = key_of(runbook.name, order.key or began.isoformat())
         self._steps: list[RunbookStep] = []
 
     def carry_out(self) -> RunbookRun:
@@ -85,7 +99,7 @@ class _Run:
             return RunbookRun.model_validate_json(done.payload)
         if (begun := control.find(BEGUN, self._key)) is not None:
             self._note("action", ok=False, detail="an earlier process was killed in it")
-            return self._prove(RunbookBegun.model_validate_json(begun.payload).before)
+            return self._prove(RunbookBegun.model_validate_json(begun.payload).before, patient=True)
         found = self._look(lambda: self._runbook.pre_check(self._order.target, self._world))
         self._note("pre_check", ok=found.ok, detail=found.detail)
         if not found.ok:
@@ -111,14 +125,14 @@ class _Run:
             self._note("action", ok=True, detail=self._runbook.act(told.target, self._world, before))
         except Exception as error:  # whatever it was, the action is to be taken back
             self._note("action", ok=False, detail=_tell(error))
-        return self._prove(before)
+        return self._prove(before, patient=self._steps[-1].ok)
 
-    def _prove(self, before: Before) -> RunbookRun:
-        """The post-check decides, whatever the action says of itself."""
+    def _prove(self, before: Before, *, patient: bool) -> RunbookRun:
+        """The post-check decides, whatever the action says of itself; an action that raised is looked at once."""
         deadline = self._world.clock() + timedelta(seconds=self._world.patience)
         while True:
             seen = self._look(lambda: self._runbook.post_check(self._order.target, self._world, before))
-            if seen.ok or self._world.clock() >= deadline or not self._steps[-1].ok:
+            if seen.ok or self._world.clock() >= deadline or not patient:
                 break
             self._world.sleep(_POLL_SECONDS)
         self._note("post_check", ok=seen.ok, detail=seen.detail)
@@ -144,8 +158,8 @@ class _Run:
             began=self._began,
             seconds=round((now - self._began).total_seconds(), 3),
         )
+        self._tell_people(run)  # first, and once by its key: who is killed here tells again, and loses nothing
         self._record(ENDED, run)
-        self._tell_people(run)
         return run
 
     def _tell_people(self, run: RunbookRun) -> None:

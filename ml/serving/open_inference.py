@@ -279,11 +279,11 @@ def describe_statistics(use_case: UseCase, model: Model, rows: Mapping[int, int]
     return {"model_stats": [told]}
 
 
-def describe_repository(models: Mapping[str, Model | None]) -> list[dict[str, Any]]:
-    """Every use case with the state of its model."""
+def describe_repository(models: Mapping[str, Model | str]) -> list[dict[str, Any]]:
+    """Every use case with the state of its model, or why it has none."""
     return [
-        {"name": name, "version": str(model.manifest.model_version), "state": "READY", "reason": ""}
-        if model
-        else {"name": name, "state": "UNAVAILABLE", "reason": "no model is released yet"}
+        {"name": name, "state": "UNAVAILABLE", "reason": model}
+        if isinstance(model, str)
+        else {"name": name, "version": str(model.manifest.model_version), "state": "READY", "reason": ""}
         for name, model in models.items()
     ]

@@ -119,7 +119,8 @@ class Pages:
         return reply_json(200, describe_server(version("perennial")))
 
     async def _repository(self) -> Reply:
-        return reply_json(200, describe_repository({n: self._releases.model(n) for n in self._releases.use_cases()}))
+        models = {n: self._releases.model(n) or self._releases.no_model(n).detail for n in self._releases.use_cases()}
+        return reply_json(200, describe_repository(models))
 
     async def _all_statistics(self) -> Reply:
         told = []

@@ -150,6 +150,11 @@ class AirflowApi:
         found = self._call("GET", "/api/v2/dags/~/dagRuns", params=query)["dag_runs"]
         return {run["dag_id"]: datetime.fromisoformat(run["run_after"]) for run in reversed(found)}
 
+    def running_tasks(self) -> list[dict[str, Any]]:
+        """Tasks that run now, of every DAG; those that ran first come first."""
+        query = {"state": "running", "order_by": "start_date", "limit": 100}
+        return list(self._call("GET", "/api/v2/dags/~/dagRuns/~/taskInstances", params=query)["task_instances"])
+
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self._dags()}

@@ -25,6 +25,7 @@ from ml.stack.machine import judge, look_at_machine, measured
 from ml.stack.supervision import Supervisor
 from ml.store.collect import collect_spools
 from ml.store.control import ControlStore
+from ml.store.table import count_small_files
 from ml.store.telemetry import Need, Telemetry
 
 RECENT = timedelta(minutes=15)
@@ -193,14 +194,15 @@ def _control(current: Settings, limits: HealthLimits) -> Resource:
 
 
 def _lake(current: Settings, limits: HealthLimits) -> Resource:
-    """The table of the most files: readers open each."""
-    counts = {
-        str(log.parent.relative_to(current.lake)): sum(1 for _ in log.parent.rglob("*.parquet"))
-        for log in current.lake.glob("*/*/_delta_log")
-    }
+    """The table of the most small files; training data, of which each version is read alone, is left out."""
+    tables = (log.parent for log in current.lake.glob("*/*/_delta_log") if log.parent.name != "training")
+    try:
+        counts = {str(table.relative_to(current.lake)): count_small_files(table) for table in tables}
+    except PerennialError as error:
+        return Resource(name="lake", verdict="not_well", detail=str(error)[:300])
     largest = max(counts, key=lambda name: counts[name], default="no table")
     return judge(
-        "lake", saturation=float(counts.get(largest, 0)), limit=limits.lake_files, detail=f"files of {largest}"
+        "lake", saturation=float(counts.get(largest, 0)), limit=limits.lake_files, detail=f"small files of {largest}"
     )
 
 

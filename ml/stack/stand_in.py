@@ -6,7 +6,7 @@ import sys
 
 from ml.alerts.dead_man import main
 from ml.settings import settings
-from ml.stack.repair import open_repair
+from ml.stack.repair import LocalRepairs
 
 if __name__ == "__main__":
-    sys.exit(main(open_repair(settings())))
+    sys.exit(main(LocalRepairs(settings())))

@@ -202,7 +202,7 @@ class AlertStore(ControlTables):
             _lock(connection)
             changes = judge(_read_book(connection, now))
             _write_states(connection, changes.states)
-            _insert(connection, _HISTORY, [_row(t, time=t.time, rule=t.rule) for t in changes.transitions])
+            _insert_steps(connection, changes.transitions)
             _write_looks(connection, changes.looked, now)
             for notice in changes.notices:
                 _write_notice(connection, notice)
@@ -264,6 +264,12 @@ class AlertStore(ControlTables):
             connection.execute(update(_WAYS).where(*mine).values(values))
             _insert(connection, _DELIVERIES, [_row(delivery, key=delivery.key, time=delivery.time)])
 
+    def put_off(self, way: Way, *, holder: str, due: datetime) -> None:
+        """Have a way asked for again then; one whose claim went to somebody else meanwhile stays."""
+        mine = (_WAYS.c.key == way.notice.key, _WAYS.c.action == way.action, _WAYS.c.holder == holder)
+        with self._transaction() as connection:
+            connection.execute(update(_WAYS).where(*mine).values(due=due, holder=""))
+
     def deliveries(self, *, key: str | None = None, limit: int = 1000) -> list[Delivery]:
         """Newest tries first."""
         query = select(_DELIVERIES.c.payload).order_by(_DELIVERIES.c.number.desc()).limit(limit)
@@ -278,10 +284,34 @@ class AlertStore(ControlTables):
         with self._transaction() as connection:
             return [Notice.model_validate_json(payload) for payload in connection.execute(query).scalars()]
 
-    def add_silence(self, silence: Silence) -> None:
-        """Keep people from being told."""
+    def add_silence(self, silence: Silence, *steps: Transition) -> int:
+        """Keep people from being told, with its steps of the history; returns its number."""
         with self._transaction() as connection:
-            _insert(connection, _SILENCES, [_row(silence, end=silence.end)])
+            _lock(connection)
+            row = _row(silence, end=silence.end)
+            number = connection.execute(insert(_SILENCES).values(row)).inserted_primary_key
+            _insert_steps(connection, steps)
+        return int(number[0]) if number else 0
+
+    def silences(self, now: datetime) -> dict[int, Silence]:
+        """Silences in force and to come, by number."""
+        with self._transaction() as connection:
+            return _read_silences(connection, now)
+
+    def change_silence(
+        self, number: int, change: Callable[[Silence], tuple[Silence, Transition]], *, now: datetime
+    ) -> Silence | None:
+        """Change a silence that is not over, and keep the step; None when there is none of this number any more."""
+        with self._transaction() as connection:
+            _lock(connection)
+            found = _read_silences(connection, now).get(number)
+            if found is None:
+                return None
+            silence, step = change(found)
+            row = _row(silence, end=silence.end)
+            connection.execute(update(_SILENCES).where(_SILENCES.c.number == number).values(row))
+            _insert_steps(connection, [step])
+        return silence
 
     def add_mark(self, mark: Mark) -> None:
         """Keep what a person thinks of an episode."""
@@ -323,12 +353,21 @@ def _lock(connection: Connection) -> None:
 
 def _read_book(connection: Connection, now: datetime) -> Book:
     states = [AlertState.model_validate_json(text) for text in connection.execute(select(_STATES.c.payload)).scalars()]
-    running = select(_SILENCES.c.payload).where(_SILENCES.c.end > now)
     return Book(
         states={(state.rule, state.group): state for state in states},
         looked={row.rule: row.time for row in connection.execute(select(_LOOKS.c.rule, _LOOKS.c.time))},
-        silences=tuple(Silence.model_validate_json(text) for text in connection.execute(running).scalars()),
+        silences=tuple(_read_silences(connection, now).values()),
     )
+
+
+def _read_silences(connection: Connection, now: datetime) -> dict[int, Silence]:
+    """Those that are not over, by number."""
+    query = select(_SILENCES.c.number, _SILENCES.c.payload).where(_SILENCES.c.end > now).order_by(_SILENCES.c.number)
+    return {row.number: Silence.model_validate_json(row.payload) for row in connection.execute(query)}
+
+
+def _insert_steps(connection: Connection, steps: Iterable[Transition]) -> None:
+    _insert(connection, _HISTORY, [_row(step, time=step.time, rule=step.rule) for step in steps])
 
 
 def _write_states(connection: Connection, states: Sequence[AlertState]) -> None:

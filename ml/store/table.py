@@ -305,6 +305,13 @@ class LakeTable:
         )
 
 
+def count_small_files(path: Path) -> int:
+    """Small files of a table's newest version: whoever reads it opens each, and a compaction would merge them."""
+    with naming_faults(path):
+        sizes = pa.table(DeltaTable(path).get_add_actions(flatten=True))["size_bytes"]
+        return int(pc.sum(pc.less(sizes, SMALL_FILE_BYTES)).as_py() or 0)
+
+
 def flush_commit(path: Path, version: int) -> None:
     """Force the files of one commit to disk; the writer itself leaves that to the operating system."""
     log = path / "_delta_log" / f"{version:020}.json"

@@ -23,22 +23,20 @@ def look_around(**context: Any) -> list[str]:
     """
     from ml.alerts.round import run_round, tell_of_failure
     from ml.errors import PerennialError
-    from ml.stack.repair import open_repair
+    from ml.stack.repair import LocalRepairs
 
     note_alert_rules()
     for line in collect_answers():
         print(line)
-    airflow, told = _ask_airflow(), set[str]()
+    airflow, told, repairs = _ask_airflow(), set[tuple[str, str]](), LocalRepairs(settings())
     params, fired = context["params"], []
     began, pause, number = time.monotonic(), 0.0, 0
     while number < (params["looks"] or MOST_LOOKS):
         if number:
             time.sleep(pause)
-        _measure_waiting(airflow, told)
+        _measure_runs(airflow, told)
         try:
-            done = run_round(
-                settings(), trigger=_trigger, repair=open_repair(settings()), everything=params["everything"]
-            )
+            done = run_round(settings(), trigger=_trigger, repairs=repairs, everything=params["everything"])
         except PerennialError as error:
             tell_of_failure(error, settings(), now=wall_clock())
             raise
@@ -63,29 +61,39 @@ def _ask_airflow() -> Any:
         return None
 
 
-def _measure_waiting(airflow: Any, told: set[str]) -> None:
-    """Tell how long the run that has waited longest does so, by DAG; whatever keeps that from being told, we go on.
+def _measure_runs(airflow: Any, told: set[tuple[str, str]]) -> None:
+    """Tell how long runs wait and tasks run, the longest of each DAG; whatever keeps that from being told, we go on.
 
     Parameters
     ----------
     told
-        DAGs of which a run has waited; when none does any more, that is told once.
+        Gauges and DAGs of which something was told; when there is nothing any more, that is told once.
     """
     from ml.errors import PerennialError
 
     if airflow is None:
         return
     try:
-        since, now = airflow.waiting_since(), wall_clock()
-        for dag in told - set(since):
-            note_gauge("run_waiting_seconds", 0.0, source="airflow", use_case=None, label=dag)
-        for dag, moment in since.items():
-            waiting = max(0.0, (now - moment).total_seconds())
-            note_gauge("run_waiting_seconds", waiting, source="airflow", use_case=None, label=dag)
+        found = _wait_and_run(airflow)
+        for gauge, dag in told - set(found):
+            note_gauge(gauge, 0.0, source="airflow", use_case=None, label=dag)
+        for (gauge, dag), value in found.items():
+            note_gauge(gauge, value, source="airflow", use_case=None, label=dag)
         told.clear()
-        told.update(since)
+        told.update(found)
     except PerennialError as error:
-        print(f"Airflow could not be asked what waits: {error}")
+        print(f"Airflow could not be asked what waits and runs: {error}")
+
+
+def _wait_and_run(airflow: Any) -> dict[tuple[str, str], float]:
+    """Seconds that runs have waited, and shares of their bounds that tasks have run, by gauge and DAG."""
+    from ml.pipeline.overdue import find_overdue
+    from ml.pipeline.targets import load_targets
+
+    since, tasks, now = airflow.waiting_since(), airflow.running_tasks(), wall_clock()
+    found = {("run_waiting_seconds", dag): max(0.0, (now - moment).total_seconds()) for dag, moment in since.items()}
+    overdue = find_overdue(tasks, load_targets(settings().pipeline), now)
+    return found | {("task_overdue", dag): share for dag, share in overdue.items()}
 
 
 def _trigger(dag_id: str, conf: dict[str, Any], run_id: str) -> str:

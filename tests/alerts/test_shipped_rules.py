@@ -84,6 +84,7 @@ SCENES: dict[str, Scene] = {
     "replica_died": when(name="replica_died"),
     "slow_probe": gauge("probe_seconds", 0.6, 0.01),
     "run_waiting": gauge("run_waiting_seconds", 1000, 0, label="ferry.monitor"),
+    "task_hung": gauge("task_overdue", 1.2, 0.4, label="ferry.monitor"),
     "memory_high": gauge("memory_mb", 2500, 200),
     "alerting_stopped": when(name="alerting_stopped"),
     "failed_requests": shares("requests", "503", "200", 10),

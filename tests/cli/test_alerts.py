@@ -108,6 +108,36 @@ def test_a_silenced_rule_tells_nobody(perennial, home, told):
     assert (event["name"], event["source"]) == ("alert_silenced", "command")
 
 
+def test_silences_are_listed_and_ended_early_with_who_and_why(perennial, home, told):
+    """In force and to come; ended, its rule tells at the next look; steps in the history, events, and no second end."""
+    later = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    first = answer(perennial, "silence", "inference_errors", "--for", "2h", "--reason", "moved", "--actor", "ana")
+    answer(perennial, "silence", "availability", "--begin", later, "--reason", "works", "--actor", "ben")
+    assert answer(perennial, "check")["deliveries"] == []
+
+    listed = answer(perennial, "silences")["silences"]
+    assert [(one["rule"], one["actor"], one["reason"], one["in_force"]) for one in listed] == [
+        ("inference_errors", "ana", "moved", True),
+        ("availability", "ben", "works", False),
+    ]
+    shown = perennial("alerts", "silences").out
+    assert "by ana: moved" in shown
+    assert "1 in force, 1 to come" in shown
+    for one in listed:
+        answer(perennial, "unsilence", str(one["number"]), "--reason", "it is back", "--actor", "eva")
+
+    delivered = [one["key"] for one in answer(perennial, "check")["deliveries"]]
+    assert sum(key.startswith("inference_errors/") for key in delivered) == 1
+    assert answer(perennial, "silences")["silences"] == []
+    steps = answer(perennial, "history", "--rule", "inference_errors")["steps"]
+    told = [(step["step"], step["actor"]) for step in steps]
+    assert told == [("silenced", "ana"), ("fired", ""), ("unsilenced", "eva"), ("told", "")]
+    assert "it is back; it would have lasted until" in steps[2]["detail"]
+    assert len(json.loads(perennial("events", "--name", "alert_unsilenced", "--json").out)["events"]) == 2
+    again = perennial("alerts", "unsilence", str(first["number"]), "--reason", "again")
+    assert (again.code, "no such silence" in again.err) == (2, True)
+
+
 def test_a_channel_is_tried(perennial, home, told):
     """A message in the mailbox."""
     tries = answer(perennial, "test", "operators")["tries"]
@@ -123,6 +153,11 @@ def test_a_channel_is_tried(perennial, home, told):
         (("ack", "inference_errors"), "no such alert is firing"),
         (("silence", "nonsense", "--reason", "r"), "no such rule"),
         (("silence", "availability", "--reason", "r", "--for", "long"), "no such length"),
+        (("silence", "availability", "--reason", " "), "a silence needs a reason"),
+        (("silence", "availability", "--reason", "r", "--begin", "2013-01-01"), "no such time of silence"),
+        (("silence", "availability", "--reason", "r", "--begin", "soon"), "no such moment"),
+        (("unsilence", "1", "--reason", "r"), "no such silence"),
+        (("unsilence", "1", "--reason", ""), "needs a reason"),
         (("mark", "availability", "useful"), "no such alert has ever fired"),
         (("mark", "availability", "great"), "no such mark"),
         (("test", "pigeon"), "no such channel or group"),

@@ -1,4 +1,4 @@
-"""Documentation moves with the code: every command, target, setting, code and term stands where people look for it."""
+"""Documentation moves with the code: every command, target, setting and term stands where people look for it."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,6 @@ from ml.alerts.filters import EventFilter
 from ml.alerts.rules import Rule, RuleFile, load_rules
 from ml.cli.main import app
 from ml.evaluation.gaps import GAPS
-from ml.records.codes import CODES
 from ml.settings import Settings
 from ml.use_case.gate_options import Gate
 
@@ -64,14 +63,6 @@ def test_every_make_target_is_in_the_readme():
 def test_every_setting_is_in_the_readme():
     """Each PERENNIAL_* variable, by name."""
     assert set(re.findall(r"`PERENNIAL_([A-Z_]+)`", README)) == {name.upper() for name in Settings.model_fields}
-
-
-@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
-def test_every_code_is_in_the_readme_with_its_status(code):
-    """Number, and the HTTP status that carries it."""
-    row = next(line for line in README.splitlines() if line.startswith(f"| {code:d} |"))
-
-    assert str(CODES[code][1]) in row
 
 
 def test_links_of_the_documents_lead_somewhere():

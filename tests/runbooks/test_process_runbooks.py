@@ -17,7 +17,7 @@ from ml.runbooks.run import Order, run_runbook
 from ml.runbooks.shelf import find_runbook
 from ml.settings import Settings
 from ml.stack.processes import end_processes, mark_stack
-from ml.stack.repair import open_repair, open_world
+from ml.stack.repair import LocalRepairs, open_world
 from ml.stack.services import services
 from ml.stack.supervision import Supervisor
 from tests.runbooks.conftest import exhaust, failures
@@ -66,6 +66,18 @@ def run(world, name, target):
     return run_runbook(find_runbook(name), Order(target=target, actor="anna", reason="test"), world)
 
 
+def carried_out(current, *asked) -> str:
+    """What an alert is told of its runbook, asked until it has ended."""
+    repairs = LocalRepairs(current)
+
+    def ask() -> str | None:
+        told = repairs.ask(*asked)
+        repairs.attend()
+        return told
+
+    return await_(ask)
+
+
 def test_a_hung_replica_is_killed_and_another_answers(supervised):
     """SIGSTOP: it cannot end in order. One that beats is left alone; one that cannot start is told of."""
     current, _ = supervised("scoring")
@@ -76,7 +88,7 @@ def test_a_hung_replica_is_killed_and_another_answers(supervised):
 
     os.kill(hung, signal.SIGSTOP)
     await_(lambda: time.time() - beat(current).at.timestamp() > 5.5)
-    told = open_repair(current)("restart_replica", "replica-0", "replica_silent", "seen", "notice-1")
+    told = carried_out(current, "restart_replica", "replica-0", "replica_silent", "seen", "notice-1")
 
     assert "repaired" in told
     assert not psutil.pid_exists(hung)

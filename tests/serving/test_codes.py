@@ -179,9 +179,12 @@ def test_who_asks_of_a_release_that_cannot_be_loaded_is_told_its_code(installati
             client.get("/v2/models/quay"),
             client.get("/v2/models/quay/versions/1/ready"),
         ]
+        index = {entry["name"]: entry for entry in client.post("/v2/repository/index").json()}
 
     assert {reply.status_code for reply in replies} == {503}
     assert {reply.json().get("code") for reply in replies} == {code}
+    assert (index["quay"]["state"], CODES[code][0] in index["quay"]["reason"]) == ("UNAVAILABLE", True)
+    assert index["harbour_weather"]["reason"] == "no model of harbour_weather is released yet"
 
 
 def test_labels_that_are_refused_are_told(installation, service, collect):

@@ -21,12 +21,15 @@ from ml.errors import InputError, StackError
 from ml.records.alert import Notice
 from ml.records.codes import Code
 from ml.records.drill import DrillResult, FaultResult
+from ml.records.runbook import RunbookBegun, RunbookRun
+from ml.runbooks.run import BEGUN, ENDED, OF_ALL
 from ml.settings import Settings
 from ml.stack.drill import run
 from ml.stack.drill.fault import Fault
 from ml.stack.drill.faults import ALL, FAULTS
 from ml.stack.drill.guard import check_local
 from ml.stack.drill.run import UNRULED, Drill, Patience, count_strangers, drill_fault
+from ml.store.control import ControlStore
 
 ROOT = Path(__file__).parents[2]
 RULES = {rule.name for rule in load_rules(ROOT / "alerts.yaml").rules}
@@ -61,6 +64,7 @@ class FakeScene:
     def __init__(self, folder: Path) -> None:
         self.settings = SimpleNamespace(mailbox=folder / "mailbox", heartbeat=folder / "heartbeat.json")
         self.settings.control_url = f"sqlite:///{folder}/control.db"
+        self.settings.ledger = folder / "control.ledger"
         self.use_case = SimpleNamespace(name="ferry")
         self.numbers = {"scoring": 1, "mlflow": 2}
 
@@ -167,6 +171,38 @@ def test_a_wrong_repair_is_counted(drilled):
     assert count_strangers({"scoring": 1, "mlflow": 2}, {"scoring": 7, "mlflow": None}, fault) == 1
     found = drilled(fault).model_copy(update={"wrong_repair": 1})
     assert not result_of(found).holds
+
+
+def record_run(scene, runbook: str, *, end: str = "repaired") -> None:
+    """A runbook has acted, and says that it ended so."""
+    control, now = ControlStore(scene.settings.control_url, scene.settings.ledger), datetime.now(UTC)
+    of = {"runbook": runbook, "target": "t", "actor": "alerts", "reason": "seeded"}
+    run = RunbookRun(**of, end=end, began=now, seconds=0.0)
+    for kind, record in ((BEGUN, RunbookBegun(**of)), (ENDED, run)):
+        control.record(kind, f"{runbook}/{now.isoformat()}", record, use_case=OF_ALL, as_of=now, now=now)
+
+
+@pytest.mark.parametrize(
+    ("runbook", "works", "wrong"),
+    [
+        ("reload_model", True, 0),
+        ("reload_model", False, 1),
+        ("restart_service", True, 1),
+        ("restart_service", False, 1),
+        ("prune", True, 0),
+    ],
+    ids=["the right one", "a false claim", "another one", "another one, in vain", "one by schedule"],
+)
+def test_what_runbooks_did_is_held_against_what_the_fault_needed(drilled, runbook, works, wrong):
+    """By their records: another runbook than the fault's acted, or it says repaired and nothing works."""
+    tell(drilled.scene, "no_model")
+    repair = {"repair": "runbook reload_model", "repaired": lambda scene, facts: works}
+
+    found = drilled(
+        Fault("loud", 0, "", "", ("no_model",), nothing, **repair), lambda scene: record_run(scene, runbook)
+    )
+
+    assert found.wrong_repair == wrong
 
 
 def test_a_repair_that_is_meant_and_does_not_come_is_told(drilled):

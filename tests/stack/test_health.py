@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from deltalake import DeltaTable
 
 from ml.alerts.health_limits import HealthLimits
 from ml.alerts.look import look
@@ -24,6 +27,9 @@ from ml.stack.health_range import summarise
 from ml.stack.machine import judge, look_at_machine, measured
 from ml.stack.repair import open_world
 from ml.store.alerts import AlertStore
+from ml.store.frames import quarantine_rows
+from ml.store.layout import QUARANTINE
+from ml.store.table import LakeTable
 from ml.store.telemetry import Telemetry
 from tests.letters import read_letters
 
@@ -92,6 +98,26 @@ def test_limits_hold_at_their_value_and_what_raises_is_unknown():
     assert judge("a", saturation=2.0, limit=2.0).verdict == "well"
     assert judge("a", saturation=2.1, limit=2.0).verdict == "not_well"
     assert (measured("a", fail).verdict, "no /proc here" in measured("a", fail).detail) == ("unknown", True)
+
+
+def test_the_lake_is_judged_by_the_small_files_that_readers_open(current):
+    """Not by those that a compaction has replaced and keeps for a week, nor by versions of training data."""
+    table = LakeTable(current.lake / "ferry" / "quarantine", QUARANTINE)
+    for number in range(3):
+        rows = quarantine_rows(pd.DataFrame({"reason": ["seeded"], "row": [number]}), f"block/{number}")
+        table.append_once(rows, app_id=f"key:{number}")
+        table.append_once(rows, app_id=f"key:{number}")  # the same again is no file
+    shutil.copytree(table.path, current.lake / "ferry" / "training")
+    current.alerts.write_text((ROOT / "alerts.yaml").read_text() + "health: {lake_files: 2}\n")
+
+    crowded = by_name(walk(current))["lake"]
+    DeltaTable(table.path).optimize.compact()
+    merged = by_name(walk(current))["lake"]
+
+    assert (crowded.verdict, crowded.saturation) == ("not_well", 3)
+    assert (merged.verdict, merged.saturation) == ("well", 1)
+    assert len(list(table.path.glob("*.parquet"))) == 4
+    assert "ferry/quarantine" in merged.detail
 
 
 def test_limits_are_those_of_the_rule_file(current):
@@ -165,8 +191,15 @@ def test_the_stand_in_tries_the_scheduler_and_tells_people_that_it_could_not(cur
     shutil.copy(ROOT / "alerts.yaml", current.alerts)
 
     done = subprocess.run(COMMAND, env=current.child_environment(), capture_output=True, text=True, check=False)
-
     assert done.returncode == 0, done.stderr
+    limit = time.monotonic() + 60  # it has ordered the repair, which has a process of its own
+    while not runs(open_world(current)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    subprocess.run(COMMAND, env=current.child_environment(), capture_output=True, check=True)
+
     (run,) = [one for one in runs(open_world(current)) if one.runbook == "restart_service"]
     assert (run.target, run.actor, run.end) == ("airflow-scheduler", "alert", "not_needed")
+    tries = [(one.channel, one.outcome) for one in AlertStore(current.control_url).deliveries()][::-1]
+    assert [one for one in tries if one[0] == "restart_scheduler"] == [("restart_scheduler", "failed")]
+    assert tries[-1] == ("mailbox", "delivered")
     assert any("alerting DAG has stopped" in letter for letter in read_letters(current.mailbox))

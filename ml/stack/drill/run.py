@@ -16,9 +16,11 @@ from ml.simulation.checked_traffic import CheckedTraffic, Oracle
 from ml.stack.drill.fault import Fault
 from ml.stack.drill.injection import Injected
 from ml.stack.drill.letters import read_told
+from ml.stack.drill.repairs import count_wrong_runs
 from ml.stack.drill.rules import DrillRules
 from ml.stack.drill.scene import Scene, wait_until
 from ml.store.alerts import AlertStore
+from ml.store.control import ControlStore
 
 #: The alerting DAG is scheduled each minute: two ticks of that schedule.
 LIMIT_SECONDS = 120.0
@@ -157,7 +159,9 @@ def drill_fault(drill: Drill, fault: Fault) -> FaultResult:
         return FaultResult.model_validate(told | {"problem": str(error)})
     for line in injected.wrong:
         drill.traffic.heard.note_wrong(line)
+    undone_at = datetime.now(UTC)
     undone = injected.undone and _works_again(drill)
+    wrong += _count_wrong_runs(drill, fault, seen, undone_at) if undone else 0  # else their records may be away
     return FaultResult.model_validate(told | _describe(fault, seen) | {"wrong_repair": wrong, "undone": undone})
 
 
@@ -168,6 +172,14 @@ UNRULED = frozenset({"alerting_failed"})
 def count_strangers(before: Mapping[str, int | None], after: Mapping[str, int | None], fault: Fault) -> int:
     """Services that were restarted although nothing was wrong with them."""
     return sum(after.get(name) != pid for name, pid in before.items() if name not in fault.touches)
+
+
+def _count_wrong_runs(drill: Drill, fault: Fault, seen: _Seen, undone: datetime) -> int:
+    """By the records of the control database, which answers again by now."""
+    current = drill.scene.settings
+    control = ControlStore(current.control_url, current.ledger)
+    began, repaired = datetime.fromtimestamp(seen.at, UTC), seen.repaired is not None
+    return count_wrong_runs(control, fault, began=began, undone=undone, repaired=repaired)
 
 
 def _describe(fault: Fault, seen: _Seen) -> dict[str, object]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
+from ml.errors import PerennialError
+from ml.pipeline.targets import load_targets
 from ml.simulation.checked_traffic import to_json_rows
 from ml.stack.drill.fault import Facts, Fault, Steps
 from ml.stack.drill.scene import Scene
@@ -17,6 +22,8 @@ from ml.stack.drill.scene import Scene
 _BATCH = 200
 #: A drill cannot wait for a quarter of an hour: a run that waits for so long is stuck.
 WAITING_SECONDS = 10
+#: Nor for half an hour: a task that runs for so long hangs; no task of the drill's own monitor runs takes as long.
+HUNG_SECONDS = 25
 _RUN_SECONDS = 150.0
 
 
@@ -31,6 +38,41 @@ def _stuck_run(scene: Scene) -> Steps:
     finally:
         scene.airflow.delete_run(dag, run)
         scene.airflow.pause(dag, paused=False)
+
+
+@contextmanager
+def _task_hung(scene: Scene) -> Steps:
+    """A run of the monitor DAG whose task is stopped while it works: it never ends, and Airflow sees nothing wrong."""
+    dag = f"{scene.use_case.name}.monitor"
+    run = scene.airflow.trigger(dag, {"as_of": scene.moment.isoformat()})
+    pid = None
+    try:
+        pid = _stop_a_task(scene, dag, run)
+        yield {"at": time.time(), "dag": dag, "run": run, "pid": pid}
+    finally:
+        with suppress(psutil.Error):
+            hung = psutil.Process(pid) if pid is not None else None
+            if hung is not None and hung.status() == psutil.STATUS_STOPPED:
+                hung.kill()
+        scene.airflow.delete_run(dag, run)
+
+
+def _stop_a_task(scene: Scene, dag: str, run: str) -> int:
+    """Stop the process of a task that runs; one that ends meanwhile is followed by the next."""
+    until = time.monotonic() + _RUN_SECONDS
+    while time.monotonic() < until:
+        for task in scene.airflow.task_instances(dag, run):
+            if task["state"] == "running" and task["pid"]:
+                with suppress(ProcessLookupError):
+                    os.kill(task["pid"], signal.SIGSTOP)
+                    return int(task["pid"])
+        time.sleep(0.05)
+    raise PerennialError("no task could be stopped", where=f"{dag} {run}", got=f"none ran within {_RUN_SECONDS:g} s")
+
+
+def _hung_bounds(scene: Scene) -> dict[str, dict[str, float]]:
+    longest = load_targets(scene.settings.pipeline).task_longest_of(f"{scene.use_case.name}.monitor")
+    return {"task_hung": {"above": HUNG_SECONDS / longest}}
 
 
 def _is_unstuck(scene: Scene, facts: Facts) -> bool:
@@ -104,6 +146,17 @@ PIPELINE = (
         repair="runbook unstick",
         repaired=_is_unstuck,
         bounds=lambda _: {"run_waiting": {"above": WAITING_SECONDS}},
+    ),
+    Fault(
+        "task_hung",
+        0,
+        f"SIGSTOP of a task of a monitor run; {HUNG_SECONDS} s are too long to the drill",
+        "the process is killed, the run deleted",
+        ("task_hung",),
+        _task_hung,
+        repair="runbook unstick",
+        repaired=_is_unstuck,
+        bounds=_hung_bounds,
     ),
     Fault(
         "drift",
