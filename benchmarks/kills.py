@@ -42,6 +42,9 @@ AIMED = {
     "deletes before it appends": ("decoding", COMMIT),
 }
 
+#: Rows of every fifth request; the others ask about one, or tell a label.
+BATCH = 5
+
 #: A client's pause between two requests, seconds: the lake is to be read through in the end.
 _PAUSE = 0.01
 
@@ -82,7 +85,7 @@ class Kills:
     lost, doubled, changed, invented
         Of those: not in the lake or in its quarantine, in it more than once, with another answer; rows nobody sent.
     unheard, unheard_kept
-        Requests whose connection broke, and how many of them are on record all the same.
+        Rows and labels whose connection broke, and how many of them are on record all the same.
     events, events_lost, events_doubled
         Telemetry rows through the killed collectors.
     orphans
@@ -128,21 +131,31 @@ class Traffic(Clients):
 
     def _ask_once(self, caller: Caller, name: str, number: int) -> None:
         if number % 5 == 4:
-            path, content = "/labels/ferry", {"labels": [{"id": f"label-{name}", "class": "late"}]}
-            name = f"label-{name}"
+            path, names = "/labels/ferry", [f"label-{name}"]
+            content: dict[str, Any] = {"labels": [{"id": names[0], "class": "late"}]}
         else:
-            row = ferry_row(float(number % 300), wind=20.0 if number % 7 else 999.0)
-            path, content = "/score/ferry", {"rows": [row], "ids": [name]}
+            path, names = "/score/ferry", [f"{name}-{i}" for i in range(BATCH if number % 5 == 2 else 1)]
+            rows = [
+                ferry_row(float((number + i) % 300), wind=20.0 if (number + i) % 7 else 999.0) for i in range(BATCH)
+            ]
+            content = {"rows": rows[: len(names)], "ids": names}
         found = caller.post(path, json.dumps(content).encode())
         if found is None:
-            self.book.unanswered.add(name)
+            self.book.unanswered.update(names)
             time.sleep(0.02)
-        elif found[0] == 200:
-            self.book.answered[name] = json.loads(found[1])["predictions"][0]["probabilities"][1]
+        elif found[0] in {200, 207}:
+            self._note(json.loads(found[1])["predictions"])
         elif found[0] in {202, 422}:
-            (self.book.labelled if found[0] == 202 else self.book.refused).add(name)
+            (self.book.labelled if found[0] == 202 else self.book.refused).update(names)
         else:
             self.book.turned_away[found[0]] += 1
+
+    def _note(self, predictions: list[dict[str, Any]]) -> None:
+        for told in predictions:
+            if "error" in told:
+                self.book.refused.add(told["id"])
+            else:
+                self.book.answered[told["id"]] = told["probabilities"][1]
 
 
 class Arena:
@@ -290,7 +303,7 @@ def _judge(arena: Arena, book: Book, kills: int, seconds: float) -> Kills:
         events=arena.told_events,
         events_lost=arena.told_events - len(messages),
         events_doubled=sum(n > 1 for n in messages.values()),
-        left_in_outboxes=sum(1 for _ in _left(arena.fleet)),
+        left_in_outboxes=sum(captured.rows for captured in _left(arena.fleet)),
         orphans=sum(_orphans(arena.fleet.settings.lake / "ferry" / name) for name in ("requests", "labels")),
         seconds=seconds,
         upper=1 - math.pow(0.05, 1 / kills) if lost + doubled == 0 else 1.0,
@@ -327,7 +340,7 @@ def draw_kills(found: Kills) -> Iterator[str]:
     yield f"  data files without a commit: {found.orphans}"
     yield f"told to clients: {found.told} answers, refusals and labels"
     yield f"rows lost: {found.lost}, doubled: {found.doubled}, changed: {found.changed}, invented: {found.invented}"
-    yield f"requests cut off by a kill: {found.unheard}, of which {found.unheard_kept} are on record, once"
+    yield f"rows cut off by a kill: {found.unheard}, of which {found.unheard_kept} are on record, once"
     yield f"turned away: {found.turned_away or 'none'}; left in outboxes: {found.left_in_outboxes}"
     yield f"telemetry: {found.events} events, lost {found.events_lost}, doubled {found.events_doubled}"
     yield f"share of kills that lose or double a row: at most {100 * found.upper:.2f} % (95 %, one-sided, exact)"

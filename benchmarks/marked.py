@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,10 @@ def main(arguments: list[str]) -> int:
     if arguments[1] == "replies before it commits":
         put = Outbox.put
 
-        def hasty(self: Any, *row: Any) -> None:
-            row[-1](None)
-            asyncio.get_running_loop().call_later(0.02, put, self, *row[:-1], lambda _: None)
+        def hasty(self: Any, *record: Any, rows: int = 1) -> None:
+            record[-1](None)
+            later = partial(put, self, *record[:-1], lambda _: None, rows=rows)
+            asyncio.get_running_loop().call_later(0.02, later)
 
         Outbox.put = hasty  # type: ignore[method-assign]
     return serving.main(arguments[2:])

@@ -27,6 +27,7 @@ import psutil
 
 from benchmarks.fleet import PATIENCE, Fleet, ferry_row, late_probability
 from benchmarks.load import Client, ask_until_told, asking, write_request
+from ml.records.outbox import COUNT_ROWS
 from ml.store.lake import Lake
 
 SECONDS, CLIENTS = 60.0, 16
@@ -206,7 +207,7 @@ def _ingest(fleet: Fleet) -> BaseProcess:
 def _backlog(fleet: Fleet) -> float:
     address = f"{(fleet.settings.outbox / 'replica-0.sqlite').as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE)) as db:
-        return float(db.execute("SELECT count(*) FROM captured").fetchone()[0])
+        return float(db.execute(COUNT_ROWS).fetchone()[0])
 
 
 def _count(fleet: Fleet) -> int:

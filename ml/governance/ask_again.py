@@ -11,13 +11,15 @@ import numpy as np
 
 from ml.governance.asked import Asked, Row
 from ml.records.codes import Code
+from ml.records.row_record import read_rows
+from ml.serving.answers import answer_batches
 from ml.serving.decode import RAW_CHARACTERS, Batch, Body, Layout, read_carefully
 from ml.serving.mlflow_protocol import MLFLOW
 from ml.serving.model import Model
 from ml.serving.open_inference import OPEN_INFERENCE
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import OWN, Request
-from ml.serving.score import SPARED, answer_batches, score_batch
+from ml.serving.score import SPARED, Scored, score_batch
 
 #: What a record of a row says about its answer.
 ANSWER = ("code", "detail", "predicted", "probabilities")
@@ -53,14 +55,14 @@ def ask_again(asked: Asked, model: Model, layout: Layout) -> tuple[list[Again], 
     batch = read_carefully(body, layout)
     before, after = _fill(asked, batch)
     found = answer_batches([before, batch, after], model, layout)[1]
-    records = [_read(record) for record in score_batch(batch, model, layout, asked.request_id, found=found).records]
+    records = _read(score_batch(batch, model, layout, asked.request_id, found=found))
     pairs = zip(contents, records, strict=True)
     return [Again(None, why) if why else Again(record) for (_, why), record in pairs], batch
 
 
 def ask_alone(batch: Batch, model: Model, layout: Layout, request_id: str) -> list[Row]:
     """What another model says to the same rows."""
-    return [_read(record) for record in score_batch(batch, model, layout, request_id).records]
+    return _read(score_batch(batch, model, layout, request_id))
 
 
 def refuse_again(asked: Asked, layout: Layout) -> Again:
@@ -128,7 +130,5 @@ def _copies(batch: Batch, n: int) -> Batch:
     return Batch([""] * n, [None] * n, range(n), numbers, categories, all_or_nothing=False)
 
 
-def _read(record: bytes) -> Row:
-    told = json.loads(record)
-    names = {"predicted": "class"}
-    return {name: told.get(names.get(name, name)) for name in ANSWER}
+def _read(scored: Scored) -> list[Row]:
+    return [{name: getattr(row, name) for name in ANSWER} for row in read_rows(scored.record, scored.rows)]

@@ -4,10 +4,14 @@ One SQLite file per replica, ``{var}/outbox/{outbox_id}.sqlite``, in WAL mode. R
 that precedes the reply; the ingester reads them in order of ``seq`` and deletes what the lake has confirmed. It adds
 a small table of its own, ``ingested``, with the identity of the file: a file made anew under the same name, whose
 ``seq`` starts at 1 again, is another outbox.
+
+A record may hold several rows. Each row has a position of its own all the same: a record of ``rows`` rows takes as many
+positions and bears the last of them.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,33 +22,53 @@ CREATE TABLE IF NOT EXISTS captured (
     kind TEXT NOT NULL,
     request_id TEXT NOT NULL,
     received_at REAL NOT NULL,
+    rows INTEGER NOT NULL DEFAULT 1,
     payload BLOB NOT NULL
 ) STRICT
 """
 
+#: Appends a record: use case, kind, request id, moment, payload, rows.
+INSERT = (
+    "INSERT INTO captured (seq, use_case, kind, request_id, received_at, rows, payload) VALUES"
+    " (coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'captured'), 0) + ?6, ?1, ?2, ?3, ?4, ?6, ?5)"
+)
+
+#: Rows that wait.
+COUNT_ROWS = "SELECT coalesce(sum(rows), 0) FROM captured"
+
+_NAMES = "SELECT name FROM pragma_table_info('captured')"
+_ADD_ROWS = "ALTER TABLE captured ADD COLUMN rows INTEGER NOT NULL DEFAULT 1"
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Give an outbox from before records could hold several rows the column that says how many there are."""
+    if ("rows",) in connection.execute(_NAMES).fetchall():
+        return
+    try:
+        connection.execute(_ADD_ROWS)
+    except sqlite3.OperationalError:  # perhaps because its writer or another reader has just done so
+        if ("rows",) not in connection.execute(_NAMES).fetchall():
+            raise
+
 
 @dataclass(frozen=True)
 class Captured:
-    """One row of the outbox.
+    """One record of the outbox.
 
     Attributes
     ----------
     seq
-        Position in this outbox; ascending, never used twice.
+        Position of its last row in this outbox; ascending, never used twice.
     kind
-        ``request`` (an answered or refused row) or ``label``.
+        ``request`` (answered or refused rows) or ``label``.
     received_at
         Wall clock, seconds since the epoch, UTC.
     payload
-        JSON. For ``request``: ``{"id", "event_time" (ISO 8601) or null, "model_version" or null, "code", "detail",
-        "class" or null, "probability" or null (of "class"), "probabilities" [in order of class names] or null,
-        "features" {name: value} or null, "raw" text or null}``; ``features`` is null and ``raw`` holds the first
-        2,000 characters when the row could not be understood; ``asked`` and ``place``, where the graph was
-        asked, say with how many rows in one go, and the how manieth of them it was, from 0; ``degraded_code``,
-        when the last good version answered, the code of the failure of the one that was to. For ``label``:
+        For ``request`` what :func:`ml.records.row_record.read_rows` reads. For ``label`` JSON:
         ``{"id", "class", "known_at" (ISO 8601) or null, "source", "override"?}``, the last ``{"by", "reason"}``
-        of a person's decision. Of a regression ``probabilities`` holds the one number that was answered,
-        ``class`` and ``probability`` are null, and a label has ``value`` instead of ``class``.
+        of a person's decision; of a regression a label has ``value`` instead of ``class``.
+    rows
+        That it holds, all of one request; always 1 for ``label``.
     """
 
     seq: int
@@ -53,3 +77,9 @@ class Captured:
     request_id: str
     received_at: float
     payload: bytes
+    rows: int = 1
+
+    @property
+    def first(self) -> int:
+        """Position of its first row."""
+        return self.seq - self.rows + 1

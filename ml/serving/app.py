@@ -35,9 +35,9 @@ from ml.serving.open_inference import Path
 from ml.serving.pages import OPEN_PATHS, Pages
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Question, Request
+from ml.serving.record import record_refused_request
 from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
-from ml.serving.score import record_refused_request
 from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, note_uncaptured, score_aside
 from ml.serving.watch import Releases
 

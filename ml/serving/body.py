@@ -24,14 +24,19 @@ MAX_ID = 200
 def read_json(body: bytes, kind: type[T]) -> T:
     """Content of a body, checked against a type.
 
-    Python's ``json`` writes ``NaN`` and ``Infinity``, which JSON does not have, and numbers beyond any float: they are
-    read here as floats, so that the row and the feature can be named instead of a byte position.
+    What is no clean JSON is read again: Python's ``json`` writes ``NaN`` and ``Infinity``, which JSON does not have,
+    and numbers beyond any float. They are read here as floats, so that the row and the feature can be named instead of
+    a byte position.
 
     Raises
     ------
     RequestRefused
         It is not JSON, or JSON of another shape: 400.
     """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except NOT_READABLE:
+        pass  # what is wrong with it, if anything, is said below
     try:
         content = _read_leniently(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:

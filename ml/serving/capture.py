@@ -12,13 +12,13 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
 from ml.errors import StackError
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import COUNT_ROWS, INSERT, SCHEMA, upgrade
 
 #: Rows of unknown use cases that are kept; nobody ingests them.
 UNROUTED_KEPT = 10_000
@@ -33,13 +33,12 @@ _CHECKPOINT_PAGES = 16_000
 
 #: Pruning must not walk through the whole backlog.
 _INDEX = "CREATE INDEX IF NOT EXISTS unrouted ON captured (seq) WHERE use_case = ''"
-_INSERT = "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)"
 _PRUNE = (
     "DELETE FROM captured WHERE use_case = '' AND seq <="
     " (SELECT seq FROM captured WHERE use_case = '' ORDER BY seq DESC LIMIT 1 OFFSET ?)"
 )
 
-_Row = tuple[str, str, str, float, bytes]
+_Record = tuple[str, str, str, float, bytes, int]
 
 Kind = Literal["request", "label"]
 Durability = Literal["process", "power"]
@@ -73,7 +72,7 @@ class Outbox:
 
     def __init__(self, path: Path, durability: Durability = "process") -> None:
         self._path, self._durability = path, durability
-        self._pending: list[_Row] = []
+        self._pending: list[_Record] = []
         self._waiting: list[Done] = []
         self._retrying = False
         self._busy_since: float | None = None
@@ -82,7 +81,6 @@ class Outbox:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
-            self._write([])
         except (OSError, sqlite3.Error) as error:
             raise StackError("outbox cannot be written", where=str(path), got=str(error)) from error
 
@@ -90,7 +88,7 @@ class Outbox:
         """Rows that the lake has not confirmed yet, NaN when they cannot be counted; slow when there are many."""
         try:
             with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as reader:
-                return float(reader.execute("SELECT count(*) FROM captured").fetchone()[0])
+                return float(reader.execute(COUNT_ROWS).fetchone()[0])
         except sqlite3.Error:
             return float("nan")
 
@@ -100,14 +98,14 @@ class Outbox:
         return len(self._waiting)
 
     async def append(self, use_case: str, kind: Kind, request_id: str, payloads: list[bytes]) -> None:
-        """Return when the rows are on disk.
+        """Return when records of one row each are on disk.
 
         Parameters
         ----------
         use_case
             Empty for a request that named none of ours.
         payloads
-            One JSON object per row (:class:`ml.records.outbox.Captured`).
+            As of :class:`ml.records.outbox.Captured`.
 
         Raises
         ------
@@ -127,10 +125,18 @@ class Outbox:
         self.put(use_case, kind, request_id, payloads, settle)
         await written
 
-    def put(self, use_case: str, kind: Kind, request_id: str, payloads: list[bytes], done: Done) -> None:
-        """Have rows written at the end of this tick of the event loop, or by :meth:`flush`, and be told."""
+    def put(
+        self, use_case: str, kind: Kind, request_id: str, payloads: Sequence[bytes], done: Done, *, rows: int = 1
+    ) -> None:
+        """Have records written at the end of this tick of the event loop, or by :meth:`flush`, and be told.
+
+        Parameters
+        ----------
+        rows
+            That each of them holds.
+        """
         now = time.time()
-        self._pending += [(use_case, kind, request_id, now, payload) for payload in payloads]
+        self._pending += [(use_case, kind, request_id, now, payload, rows) for payload in payloads]
         self._waiting.append(done)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
@@ -203,6 +209,9 @@ class Outbox:
         synchronous = f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}"
         for statement in ("PRAGMA journal_mode = WAL", synchronous, SCHEMA, _INDEX):
             self._db.execute(statement)
+        upgrade(self._db)
+        self._db.execute("BEGIN IMMEDIATE")  # what cannot be written is noticed here
+        self._db.execute("COMMIT")
         self._db.execute("PRAGMA busy_timeout = 0")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._file = self._inode()
@@ -214,7 +223,7 @@ class Outbox:
             return None
         return found.st_dev, found.st_ino
 
-    def _write(self, rows: list[_Row], *, touch: bool = False) -> None:
+    def _write(self, records: list[_Record], *, touch: bool = False) -> None:
         if self._file is None or self._inode() != self._file:
             # Written on, a file that was moved away would take its rows with it; the new one has a sequence of its own.
             self._file = None
@@ -222,9 +231,9 @@ class Outbox:
             self._open()
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(_INSERT, rows)
-            self._prune(rows)
-            if touch:  # else nothing is written where there are no rows
+            self._db.executemany(INSERT, records)
+            self._prune(records)
+            if touch:  # else nothing is written where there are no records
                 self._db.execute(f"PRAGMA user_version = {int(time.time())}")
             self._db.execute("COMMIT")
         except BaseException:
@@ -232,8 +241,8 @@ class Outbox:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _prune(self, rows: list[_Row]) -> None:
-        self._unrouted += sum(row[0] == "" for row in rows)
+    def _prune(self, records: list[_Record]) -> None:
+        self._unrouted += sum(record[0] == "" for record in records)
         if self._unrouted >= _PRUNED_EVERY:
             self._db.execute(_PRUNE, (UNROUTED_KEPT,))
             self._unrouted = 0

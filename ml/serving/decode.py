@@ -6,6 +6,7 @@ use case; a body that this decoder refuses for any reason is read again, slowly,
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from ml.records.base import as_utc
 from ml.records.codes import Code
 from ml.serving.body import MAX_ID, NOT_READABLE, check_count, read_json
-from ml.serving.identity import new_id
+from ml.serving.identity import new_ids
+from ml.serving.limits import Limits, make_limits
 from ml.serving.problem import RequestRefused, RowRefusal
 from ml.serving.rows import Note, allowed_categories, bounds, may_be_missing, read_noted_row, short
 from ml.use_case import Feature, UseCase
@@ -37,13 +40,15 @@ class Layout:
     clean
         Decoder that takes clean bodies only; None when the features' names do not allow one.
     listed, named
-        Types of a clean row in file order and of one by name; None as above.
+        Types of a clean row in file order, a tuple, and of one by name, a structure; None as above.
     numbers, categories
         Positions in file order of the features that enter the graph as numbers and as text.
     number_names, category_names
         Their names.
     recorded
         Makes what is encoded as an object by name of a row's numbers and categories.
+    limits
+        Columns of clean rows.
     answers, labels, place
         What a model answers with: names of its columns, of its classes, and the column of each class.
     """
@@ -57,6 +62,7 @@ class Layout:
     number_names: tuple[str, ...]
     category_names: tuple[str, ...]
     recorded: Callable[..., Any]
+    limits: Limits
     answers: tuple[str, ...]
     labels: frozenset[str]
     place: Mapping[str, int]
@@ -134,6 +140,7 @@ def compile_layout(use_case: UseCase) -> Layout:
         number_names=use_case.numbers,
         category_names=use_case.categories,
         recorded=_compile_record((*use_case.numbers, *use_case.categories)),
+        limits=make_limits(use_case),
         answers=use_case.answers,
         labels=frozenset({""} if use_case.regression else use_case.answers),
         place={name: i for i, name in enumerate(use_case.answers)},
@@ -167,12 +174,26 @@ def decode_clean(body: bytes, layout: Layout) -> Batch | None:
     except NOT_READABLE:
         return None
     rows = _rows_of(content)
-    ids = _ids_of(content, len(rows))
-    event_times, wrong = _event_times_of(content, len(rows))
-    if wrong:
-        return None
-    numbers, categories = _tables([msgspec.structs.astuple(row) for row in rows], layout)
-    return Batch(ids, event_times, range(len(rows)), numbers, categories, content.all_or_nothing)
+    numbers, categories = _tables(rows if content.rows is None else list(map(astuple, rows)), layout)
+    return finish_batch(content, numbers, categories)
+
+
+def finish_batch(content: Any, numbers: NDArray[np.float64], categories: NDArray[np.object_]) -> Batch | None:
+    """Batch of clean rows, None when the event time of one is none.
+
+    Parameters
+    ----------
+    content
+        Whose ids and event times they have, a :class:`Body`.
+
+    Raises
+    ------
+    RequestRefused
+        Ids or event times are not one per row (422).
+    """
+    n = len(numbers)
+    ids, (event_times, wrong) = _ids_of(content, n), _event_times_of(content, n)
+    return None if wrong else Batch(ids, event_times, range(n), numbers, categories, content.all_or_nothing)
 
 
 def decode_carefully(body: bytes, layout: Layout) -> Batch:
@@ -184,30 +205,6 @@ def decode_carefully(body: bytes, layout: Layout) -> Batch:
         The body as a whole is not understood: 400, 413, 422.
     """
     return read_carefully(read_json(body, Body), layout)
-
-
-def read_table(content: Body, layout: Layout) -> Batch:
-    """Batch of rows that another protocol brought, each validated.
-
-    Raises
-    ------
-    RequestRefused
-        The batch as a whole is not understood: 400, 413, 422.
-    """
-    rows = _rows_of(content)
-    kind = layout.listed if content.rows is None else layout.named
-    try:
-        clean = [] if kind is None else msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
-    except NOT_READABLE:
-        clean = []
-    if not clean:
-        return read_carefully(content, layout)
-    ids = _ids_of(content, len(rows))
-    event_times, wrong = _event_times_of(content, len(rows))
-    if wrong:
-        return read_carefully(content, layout)
-    numbers, categories = _tables([msgspec.structs.astuple(row) for row in clean], layout)
-    return Batch(ids, event_times, range(len(rows)), numbers, categories, content.all_or_nothing)
 
 
 def read_carefully(content: Body, layout: Layout) -> Batch:
@@ -222,10 +219,10 @@ def read_carefully(content: Body, layout: Layout) -> Batch:
     ids = _ids_of(content, len(rows))
     event_times, wrong = _event_times_of(content, len(rows))
     refusals: dict[int, tuple[RowRefusal, ...]] = {}
-    values: dict[int, list[Any]] = {}
+    values: dict[int, Sequence[Any]] = {}
     notes: dict[int, tuple[Note, ...]] = {}
     for number, row in enumerate(rows):
-        found, noted = read_noted_row(row, layout.use_case)
+        found, noted = _read_row(row, layout)
         late = (wrong[number],) if number in wrong else ()
         if isinstance(found, tuple) or late:
             refusals[number] = (found if isinstance(found, tuple) else ()) + late
@@ -238,14 +235,26 @@ def read_carefully(content: Body, layout: Layout) -> Batch:
     return Batch(ids, event_times, list(values), numbers, categories, content.all_or_nothing, refusals, raw, notes)
 
 
+def _read_row(row: Any, layout: Layout) -> tuple[Sequence[Any] | tuple[RowRefusal, ...], tuple[Note, ...]]:
+    """The same as :func:`ml.serving.rows.read_noted_row`, at once where there is nothing to be said of the row."""
+    kind = layout.named if isinstance(row, dict) else layout.listed
+    if kind is None:
+        return read_noted_row(row, layout.use_case)
+    try:
+        found = msgspec.convert(row, kind)
+    except NOT_READABLE:
+        return read_noted_row(row, layout.use_case)
+    return list(found if kind is layout.listed else astuple(found)), ()
+
+
 def _compile_rows(use_case: UseCase) -> tuple[Any, Any] | None:
     # Names of fields must be Python's, names of features need not: they are given as the names on the wire.
     fields = [(f"f{i}", _type_of(feature, use_case)) for i, feature in enumerate(use_case.features.values())]
     names = {f"f{i}": name for i, name in enumerate(use_case.features)}
     strict: dict[str, Any] = {"forbid_unknown_fields": True, "frozen": True, "gc": False}
     try:
-        as_list = msgspec.defstruct("ListRow", fields, array_like=True, **strict)
-        return as_list, msgspec.defstruct("ObjectRow", fields, rename=names, **strict)
+        named = msgspec.defstruct("ObjectRow", fields, rename=names, **strict)
+        return tuple[tuple(kind for _, kind in fields)], named  # type: ignore[misc]
     except ValueError:  # a quote or a control character in a feature's name
         return None
 
@@ -283,15 +292,15 @@ def _type_of(feature: Feature, use_case: UseCase) -> Any:
 
 def _tables(rows: Sequence[Sequence[Any]], layout: Layout) -> tuple[NDArray[np.float64], NDArray[np.object_]]:
     """Numbers and categories of rows in file order."""
-    n = len(rows)
+    n, width = len(rows), len(layout.numbers)
+    texts = np.empty((n, len(layout.categories)), dtype=object)
     if not layout.categories:
-        return np.array(rows, dtype=np.float64).reshape(n, len(layout.numbers)), np.empty((n, 0), dtype=object)
-    numbers = [[row[i] for i in layout.numbers] for row in rows]
-    texts = [[row[i] or "" for i in layout.categories] for row in rows]
-    return (
-        np.array(numbers, dtype=np.float64).reshape(n, len(layout.numbers)),
-        np.array(texts, dtype=object).reshape(n, len(layout.categories)),
-    )
+        cells = itertools.chain.from_iterable(rows)
+    else:
+        cells = itertools.chain.from_iterable([row[i] for i in layout.numbers] for row in rows)
+        for column, i in enumerate(layout.categories):
+            texts[:, column] = [row[i] or "" for row in rows]
+    return np.fromiter(cells, np.float64, n * width).reshape(n, width), texts
 
 
 def _rows_of(content: Any) -> list[Any]:
@@ -306,14 +315,17 @@ def _rows_of(content: Any) -> list[Any]:
 def _ids_of(content: Any, n: int) -> list[str]:
     ids: list[str] | None = content.ids
     if ids is None:
-        return [new_id() for _ in range(n)]
+        return new_ids(n)
     if len(ids) != n:
         raise RequestRefused(Code.MALFORMED, f"ids has {len(ids)} entries, the batch {n} rows", status=422)
     if len(set(ids)) != n:
         raise RequestRefused(Code.MALFORMED, "ids must differ from each other", status=422)
-    for number, row_id in enumerate(ids):
-        if not 0 < len(row_id) <= MAX_ID:
-            detail = f"ids.{number} must have 1 to {MAX_ID} characters, got {len(row_id)}"
+    lengths = list(map(len, ids))
+    if min(lengths) > 0 and max(lengths) <= MAX_ID:
+        return ids
+    for number, length in enumerate(lengths):
+        if not 0 < length <= MAX_ID:
+            detail = f"ids.{number} must have 1 to {MAX_ID} characters, got {length}"
             raise RequestRefused(Code.MALFORMED, detail, status=422)
     return ids
 

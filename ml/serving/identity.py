@@ -1,9 +1,12 @@
-"""Random ids in the form of UUIDs (version 4), made in a tenth of the time that the standard library takes."""
+"""Random ids in the form of UUIDs (version 4), made faster than by the standard library."""
 
 from __future__ import annotations
 
 import os
+from binascii import hexlify
 from collections import deque
+
+import numpy as np
 
 #: Ids that are made at once: asking the kernel for random bits costs more than shaping them.
 _AT_ONCE = 256
@@ -26,15 +29,23 @@ def new_id() -> str:
     try:
         return _ready.pop()
     except IndexError:
-        first, *others = _make(os.urandom(16 * _AT_ONCE).hex())
+        first, *others = _make(_AT_ONCE)
         _ready.extend(others)
         return first
 
 
-def _make(digits: str) -> list[str]:
-    """Ids of random hex digits, 32 each."""
-    texts = (digits[i : i + 32] for i in range(0, len(digits), 32))
-    return [
-        f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
-        for text in texts
-    ]
+def new_ids(n: int) -> list[str]:
+    """So many ids that nobody else has."""
+    return [new_id() for _ in range(n)] if n < _AT_ONCE else _make(n)
+
+
+def _make(n: int) -> list[str]:
+    bits = np.frombuffer(os.urandom(16 * n), dtype=np.uint8).reshape(n, 16).copy()
+    bits[:, 6] = bits[:, 6] & 0x0F | 0x40  # version 4
+    bits[:, 8] = bits[:, 8] & 0x3F | 0x80  # of RFC 9562
+    digits = np.frombuffer(hexlify(bits.tobytes()), dtype=np.uint8).reshape(n, 32)
+    shaped = np.full((n, 36), ord("-"), dtype=np.uint8)
+    for start, end, at in ((0, 8, 0), (8, 12, 9), (12, 16, 14), (16, 20, 19), (20, 32, 24)):
+        shaped[:, at : at + end - start] = digits[:, start:end]
+    text = shaped.tobytes().decode("ascii")
+    return [text[i : i + 36] for i in range(0, 36 * n, 36)]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from ml.serving.answers import Found, answer_batches
 from ml.serving.decode import Batch, Layout
 from ml.serving.degraded import FAILURES, Degraded, Spare
 from ml.serving.model import Model
 from ml.serving.problem import RowRefusal
-from ml.serving.score import Found, answer_batches
 
 
 def answer_or_stand_in(

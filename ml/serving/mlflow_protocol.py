@@ -13,13 +13,12 @@ from typing import Any
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
-from ml.serving.decode import Body, Layout, read_table
+from ml.serving.decode import Batch, Layout
 from ml.serving.http import Reply
+from ml.serving.outcome import Outcome, Render, reply_answers
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Protocol, Question, Request
-from ml.serving.score import Outcome, Render, reply_answers
-from ml.serving.table import ask_columns, ask_records, ask_table
-from ml.use_case import UseCase
+from ml.serving.table import read_columns, read_records, read_table
 
 KINDS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 METHODS = ("predict", "predict_proba")
@@ -47,13 +46,13 @@ def read_invocation(request: Request, layout: Layout) -> Question:
     if charset not in {"", "utf-8", "utf8"}:
         raise RequestRefused(Code.MALFORMED, f"charset must be utf-8, got {charset[:20]}", status=415)
     if media.strip().lower() == "text/csv":
-        return Question(read_table(_read_csv(request.body, layout.use_case), layout), _render("predict"))
+        return Question(_read_csv(request.body, layout), _render("predict"))
     if media.strip().lower() not in {"application/json", "application/x-www-form-urlencoded"}:
         detail = f"content-type must be application/json or text/csv, got {media[:50]}"
         raise RequestRefused(Code.MALFORMED, detail, status=415)
     content = read_json(request.body, dict[str, Any])
     method = _method(content.pop("params", None))
-    return Question(read_table(_read_content(content, layout.use_case), layout), _render(method))
+    return Question(_read_content(content, layout), _render(method))
 
 
 def _method(params: Any) -> str:
@@ -65,46 +64,47 @@ def _method(params: Any) -> str:
     return str(method)
 
 
-def _read_content(content: dict[str, Any], use_case: UseCase) -> Body:
+def _read_content(content: dict[str, Any], layout: Layout) -> Batch:
     if len(content) != 1 or next(iter(content)) not in KINDS:
         raise RequestRefused(Code.MALFORMED, f"body must have one of {', '.join(KINDS)}, and params if any")
     kind, given = next(iter(content.items()))
     if kind == "dataframe_split":
-        return _read_split(given, use_case)
+        return _read_split(given, layout)
     if isinstance(given, dict) and kind == "inputs":
-        return ask_columns(given, use_case)
+        return read_columns(given, layout)
     if not isinstance(given, list):
         raise RequestRefused(Code.MALFORMED, f"{kind} must be a list")
-    if kind != "dataframe_records" and len(use_case.features) == 1:
+    if kind != "dataframe_records" and len(layout.use_case.features) == 1:
         given = [row if isinstance(row, list | dict) else [row] for row in given]
-    return ask_records(given)
+    return read_records(given, layout)
 
 
-def _read_split(given: Any, use_case: UseCase) -> Body:
+def _read_split(given: Any, layout: Layout) -> Batch:
     allowed = {"index", "columns", "data"}
     if not isinstance(given, dict) or not isinstance(given.get("data"), list) or set(given) - allowed:
         raise RequestRefused(Code.MALFORMED, "dataframe_split must have data, and columns and index if any")
-    columns = given.get("columns", list(use_case.features))
+    columns = given.get("columns", list(layout.use_case.features))
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
         raise RequestRefused(Code.MALFORMED, "dataframe_split.columns must be a list of texts")
-    return ask_table(columns, given["data"], use_case)
+    return read_table(columns, given["data"], layout)
 
 
-def _read_csv(body: bytes, use_case: UseCase) -> Body:
-    """Body of a table with a header; an empty cell is missing."""
+def _read_csv(body: bytes, layout: Layout) -> Batch:
+    """Batch of a table with a header; an empty cell is missing."""
     try:
         lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
         columns = next(lines, [])
         rows = [line for _, line in zip(range(MAX_ROWS + 1), (line for line in lines if line), strict=False)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RequestRefused(Code.MALFORMED, f"body is not CSV: {str(error)[:200]}") from error
-    kinds = [use_case.features[name].type if name in use_case.features else "" for name in columns]
+    features = layout.use_case.features
+    kinds = [features[name].type if name in features else "" for name in columns]
     for number, line in enumerate(rows):
         if len(line) != len(columns):
             detail = f"row {number} has {len(line)} values, the header {len(columns)}"
             raise RequestRefused(Code.MALFORMED, detail)
     typed = [[_cell(text, kind) for text, kind in zip(line, kinds, strict=True)] for line in rows]
-    return ask_table(columns, typed, use_case)
+    return read_table(columns, typed, layout)
 
 
 _BOOLEANS = {"true": True, "false": False}
@@ -126,10 +126,11 @@ def _cell(text: str, kind: str) -> Any:
 
 def _render(method: str) -> Render:
     def render(outcome: Outcome) -> Reply:
-        answers = [outcome.answers[row] for row in range(len(outcome.batch.ids))]
-        predictions: list[Any] = [label for label, _, _ in answers]
-        if method == "predict_proba" or outcome.regression:
-            predictions = [told[0] if outcome.regression else told for _, _, told in answers]
+        predictions: Any = outcome.answers.labels
+        if outcome.layout.use_case.regression:
+            predictions = outcome.answers.told[:, 0].tolist()
+        elif method == "predict_proba":
+            predictions = outcome.answers.told.tolist()
         content = {"predictions": predictions, "ids": outcome.batch.ids}
         return reply_answers(outcome, content | {"model": outcome.model.described, "request_id": outcome.request_id})
 

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS, read_json
-from ml.serving.decode import Layout, read_table
+from ml.serving.decode import Layout
 from ml.serving.http import Reply, reply_json
 from ml.serving.model import Model
+from ml.serving.outcome import Outcome, Render
 from ml.serving.problem import RequestRefused
 from ml.serving.protocol import Protocol, Question, Request
-from ml.serving.score import Outcome, Render
-from ml.serving.table import EVENT_TIME, ID, ask_columns
+from ml.serving.table import EVENT_TIME, ID, read_columns
 from ml.serving.tensors import pack, read_tensor
 from ml.use_case import UseCase
 
@@ -110,7 +112,7 @@ def read_inference(request: Request, layout: Layout) -> Question:
     if not columns:
         raise RequestRefused(Code.MALFORMED, "inputs is empty")
     wanted = _wanted(content, layout.use_case)
-    return Question(read_table(ask_columns(columns, layout.use_case), layout), _render(wanted, content.id))
+    return Question(read_columns(columns, layout), _render(wanted, content.id))
 
 
 def _split(request: Request) -> tuple[bytes, bytes]:
@@ -158,7 +160,7 @@ def _render(wanted: Mapping[str, bool], identity: str) -> Render:
                 binaries.append(pack(values, datatype))
                 outputs.append(output | {"parameters": {"binary_data_size": len(binaries[-1])}})
             else:
-                outputs.append(output | {"data": values})
+                outputs.append(output | {"data": values.tolist() if isinstance(values, np.ndarray) else values})
         head = {
             "model_name": outcome.model.manifest.use_case,
             "model_version": str(outcome.model.manifest.model_version),
@@ -185,17 +187,15 @@ def _parameters(outcome: Outcome) -> dict[str, Any]:
     return told | {f"degraded_{name}": value for name, value in members if value is not None}
 
 
-def _values(outcome: Outcome, name: str) -> tuple[str, list[int], Sequence[Any]]:
+def _values(outcome: Outcome, name: str) -> tuple[str, list[int], Sequence[Any] | NDArray[np.float64]]:
     """Datatype, shape and values of an output."""
     n = len(outcome.batch.ids)
-    answers = [outcome.answers[row] for row in range(n)]
     if name == ID:
         return "BYTES", [n], outcome.batch.ids
     if name == "class":
-        return "BYTES", [n], [label for label, _, _ in answers]
-    width = len(answers[0][2])
-    flat = [value for _, _, told in answers for value in told]
-    return "FP64", [n] if name == "value" else [n, width], flat
+        return "BYTES", [n], outcome.answers.labels
+    told = outcome.answers.told
+    return "FP64", [n] if name == "value" else list(told.shape), told.ravel()
 
 
 def explain_refusal(refused: RequestRefused) -> dict[str, Any]:

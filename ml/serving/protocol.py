@@ -13,8 +13,8 @@ import msgspec
 
 from ml.serving.decode import Batch, Layout, decode_batch
 from ml.serving.identity import new_id
+from ml.serving.outcome import Render, render_rows
 from ml.serving.problem import RequestRefused
-from ml.serving.score import Render, render_rows
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -20,20 +20,24 @@ class Reference:
     lowest, highest
         Shape ``(n_numbers,)``; infinite where nothing is known.
     seen
-        One per category feature; None where nothing is known.
+        One per category feature, missing among them; None where nothing is known.
     """
 
     lowest: NDArray[np.float32]
     highest: NDArray[np.float32]
     seen: tuple[frozenset[str] | None, ...]
 
-    def count_beyond(self, inputs: dict[str, NDArray[Any]]) -> list[int]:
+    def count_beyond(self, inputs: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Features per row that lie beyond it; a missing value never does.
 
         Parameters
         ----------
         inputs
             As the graph takes them.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_rows,)
         """
         beyond = np.zeros(len(next(iter(inputs.values()))), dtype=np.int64)
         if "numbers" in inputs:
@@ -41,10 +45,10 @@ class Reference:
             beyond += ((numbers < self.lowest) | (numbers > self.highest)).sum(axis=1)
         for column, seen in enumerate(self.seen):
             if seen is not None:
-                texts = inputs["categories"][:, column]
-                beyond += np.fromiter((text != "" and text not in seen for text in texts), bool, len(texts))
-        counts: list[int] = beyond.tolist()
-        return counts
+                texts = inputs["categories"][:, column].tolist()
+                if not seen.issuperset(texts):
+                    beyond += np.fromiter((text not in seen for text in texts), bool, len(texts))
+        return beyond
 
 
 def make_reference(package: Package) -> Reference:
@@ -52,4 +56,4 @@ def make_reference(package: Package) -> Reference:
     ranges = [package.reference.get(name, (-np.inf, np.inf)) for name in package.numbers]
     limits = np.array(ranges, dtype=np.float32).reshape(len(ranges), 2)
     values = (package.reference_values.get(name) for name in package.categories)
-    return Reference(limits[:, 0], limits[:, 1], tuple(None if v is None else frozenset(v) for v in values))
+    return Reference(limits[:, 0], limits[:, 1], tuple(None if v is None else frozenset({*v, ""}) for v in values))

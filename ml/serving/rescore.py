@@ -17,10 +17,10 @@ from typing import IO, Any
 from ml.records.base import Record
 from ml.records.codes import Code
 from ml.records.release import ReleaseManifest
+from ml.serving.answers import answer_batches
 from ml.serving.decode import Batch, Layout, compile_layout, decode_batch
 from ml.serving.model import Model, ReleaseRefused, load_model
 from ml.serving.problem import RequestRefused, RowRefusal
-from ml.serving.score import answer_batches
 from ml.use_case import UseCase
 
 LOWEST_PRIORITY = 19
@@ -61,9 +61,10 @@ def _answer(asked: Batch | RowRefusal, model: Model, layout: Layout) -> dict[str
     began = time.perf_counter()
     found = answer_batches([asked], model, layout)[0]
     seconds = time.perf_counter() - began
-    if 0 in found.answers:
-        label, _, probabilities = found.answers[0]
-        return {"code": int(Code.OK), "predicted": label, "probabilities": probabilities, "seconds": seconds}
+    if len(found.answers):
+        (label,), (probabilities,) = found.answers.labels, found.answers.told.tolist()
+        told = {"predicted": label or None, "probabilities": probabilities}
+        return {"code": int(Code.OK), **told, "seconds": seconds}
     refusal = found.failed[0][0]
     return {"code": int(refusal.code), "detail": str(refusal), "seconds": seconds}
 

@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import psutil
 
 from ml.records.codes import CODES, Code, code_name
 from ml.records.event import Event
+from ml.records.outbox import COUNT_ROWS
 from ml.records.rollup import ROLLUP_SECONDS, Rollup
+from ml.records.row_record import read_refusals
 from ml.records.spool import SCHEMA
 from ml.serving.metrics import Metrics
 from ml.serving.repeats import say_repeated
@@ -66,12 +67,6 @@ class Sample(NamedTuple):
     request_id: str
     model_version: int | None
     detail: str
-
-
-class _Refused(msgspec.Struct):
-    code: int
-    detail: str | None = None
-    model_version: int | None = None
 
 
 class Spool:
@@ -215,22 +210,27 @@ class TelemetryWriter:
 
     def _samples(self) -> list[Sample]:
         query = (
-            "SELECT seq, use_case, request_id, payload FROM captured"
+            "SELECT seq, use_case, request_id, payload, rows FROM captured"
             " WHERE kind = 'request' AND seq > ? ORDER BY seq DESC LIMIT ?"
         )
+        found: list[tuple[int, str, str, bytes, int]] = []
+        searched = 0
         try:
             with closing(sqlite3.connect(f"{self._outbox.resolve().as_uri()}?mode=ro", uri=True)) as db:
-                found = db.execute(query, (self._reached, SEARCHED_ROWS)).fetchall()
+                for record in db.execute(query, (self._reached, SEARCHED_ROWS)):
+                    found.append(record)
+                    searched += record[-1]
+                    if searched >= SEARCHED_ROWS:  # a record of many rows is large
+                        break
         except sqlite3.Error:
             return []  # the numbers are told all the same
         if found:
             self._reached = found[0][0]
-        decode, samples = msgspec.json.Decoder(_Refused).decode, []
-        for _, use_case, request_id, payload in reversed(found):
-            row = decode(payload)
-            if row.code:
-                samples.append(Sample(use_case, row.code, request_id, row.model_version, row.detail or ""))
-        return samples
+        return [
+            Sample(use_case, code, request_id, version, detail)
+            for _, use_case, request_id, payload, rows in reversed(found)
+            for code, version, detail in read_refusals(payload, rows)
+        ]
 
     def _roll_up(self, begin: float, now: float) -> bool:
         """Whether what was counted since then is kept; on a full disk it is told when there is room again."""
@@ -353,7 +353,7 @@ def _newest(outbox: Path) -> int:
 
 
 def _count(outbox: Path) -> int:
-    return _ask(outbox, "SELECT count(*) FROM captured")
+    return _ask(outbox, COUNT_ROWS)
 
 
 def _ask(outbox: Path, query: str) -> int:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.records.codes import Code
 from ml.serving.body import MAX_ROWS
+from ml.serving.limits import Column
 from ml.serving.problem import RequestRefused
 
 #: NumPy's type of a datatype; BYTES has a length of its own before each value.
@@ -31,8 +33,10 @@ NUMERIC = {
 DATATYPES = (*NUMERIC, "BYTES")
 
 
-def read_tensor(given: Any, binary: bytes | None) -> tuple[str, list[Any]]:
-    """Name and values of an input: one per row, or a list per row when it has two dimensions.
+def read_tensor(given: Any, binary: bytes | None) -> tuple[str, Column]:
+    """Name and values of an input: one per row, or several per row when it has two dimensions.
+
+    Numbers that came as bytes stay an array; nothing is parsed of them.
 
     Parameters
     ----------
@@ -58,6 +62,8 @@ def read_tensor(given: Any, binary: bytes | None) -> tuple[str, list[Any]]:
         raise _wrong(name, f"shape {shape} needs {math.prod(shape)} values, got {len(values)}")
     if len(shape) == 1:
         return name, values
+    if isinstance(values, np.ndarray):
+        return name, values.reshape(shape)
     width = shape[1]
     return name, [values[i * width : (i + 1) * width] for i in range(shape[0])]
 
@@ -77,14 +83,13 @@ def _flat(data: Any, name: str) -> list[Any]:
     return values
 
 
-def _unpack(binary: bytes, datatype: str, name: str) -> list[Any]:
+def _unpack(binary: bytes, datatype: str, name: str) -> Column:
     if datatype == "BYTES":
         return _texts(binary, name)
     kind = np.dtype(NUMERIC[datatype])
     if len(binary) % kind.itemsize:
         raise _wrong(name, f"{len(binary)} bytes are no whole number of {datatype}")
-    values: list[Any] = np.frombuffer(binary, kind).tolist()
-    return values
+    return np.frombuffer(binary, kind)
 
 
 def _texts(binary: bytes, name: str) -> list[Any]:
@@ -102,7 +107,7 @@ def _texts(binary: bytes, name: str) -> list[Any]:
     return texts
 
 
-def pack(values: Sequence[Any], datatype: str) -> bytes:
+def pack(values: Sequence[Any] | NDArray[Any], datatype: str) -> bytes:
     """Bytes of values."""
     if datatype != "BYTES":
         return np.asarray(values, NUMERIC[datatype]).tobytes()

@@ -99,17 +99,17 @@ class Tick:
             if fault is not None:
                 note_uncaptured(name, request_id, fault)
                 if layout.use_case.serving.when_capture_fails == "refuse":
-                    self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), len(scored.records))
+                    self._metrics.count_rows(name, int(Code.CAPTURE_FAILED), scored.rows)
                     done(RequestRefused(Code.CAPTURE_FAILED, CAPTURE_FAILED))
                     return
-                self._metrics.count_lost(name, len(scored.records))
+                self._metrics.count_lost(name, scored.rows)
             for code, rows in scored.codes.items():
                 self._metrics.count_rows(name, code, rows)
             if scored.degraded is not None:
                 self._metrics.count_degraded(name, int(scored.degraded.code), scored.codes.get(0, 0))
             done(scored.reply)
 
-        self._outbox.put(name, "request", request_id, scored.records, settle)
+        self._outbox.put(name, "request", request_id, (scored.record,), settle, rows=scored.rows)
 
     def _end(self) -> None:
         self._metrics.note_depth()

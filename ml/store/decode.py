@@ -14,27 +14,13 @@ import msgspec
 from ml.records.base import as_utc
 from ml.records.codes import Code
 from ml.records.outbox import Captured
+from ml.records.row_record import RowRecord, encode_row, read_rows
 from ml.use_case import UseCase
 
 Row = dict[str, Any]
 
 #: Characters of a payload that the quarantine keeps.
 KEPT_CHARACTERS = 10_000
-
-
-class _Request(msgspec.Struct):
-    id: str
-    event_time: str | None
-    model_version: int | None
-    code: int
-    detail: str | None = None
-    predicted: str | None = msgspec.field(name="class", default=None)
-    probabilities: list[float] | None = None
-    features: dict[str, Any] | None = None
-    raw: str | None = None
-    degraded_code: int | None = None
-    asked: int | None = None
-    place: int | None = None
 
 
 class _Override(msgspec.Struct):
@@ -54,7 +40,6 @@ class _Label(msgspec.Struct):
 #: What an answer has and a refusal may lack.
 _ANSWER = ("model_version", "predicted", "probabilities", "features")
 
-_REQUEST = msgspec.json.Decoder(_Request)
 _LABEL = msgspec.json.Decoder(_Label)
 
 
@@ -82,11 +67,28 @@ def decode(batch: list[Captured], use_case: UseCase, outbox: str) -> Decoded:
             origin["received_at"] = datetime.fromtimestamp(captured.received_at, UTC)
             if captured.kind == "label":
                 decoded.labels.append(_label(captured, use_case) | origin)
-            else:
-                decoded.requests.append(_request(captured, use_case) | origin)
-        except (msgspec.DecodeError, ValueError, OverflowError, OSError, RecursionError) as error:
-            decoded.quarantine.append(_quarantined(captured, f"{captured.kind}: {error}") | origin)
+                continue
+            if captured.kind != "request":
+                raise ValueError(f"kind must be request or label, got {captured.kind!r}")
+            found = read_rows(captured.payload, captured.rows)
+        except _WRONG as error:
+            decoded.quarantine.append(_quarantined(captured.kind, captured.payload, error) | origin)
+            continue
+        for seq, row in enumerate(found, captured.first):
+            _take(row, captured, use_case, origin | {"seq": seq}, decoded)
     return decoded
+
+
+#: What is raised about a payload that is none.
+_WRONG = (msgspec.DecodeError, ValueError, OverflowError, OSError, RecursionError)
+
+
+def _take(row: RowRecord, captured: Captured, use_case: UseCase, origin: Row, decoded: Decoded) -> None:
+    try:
+        decoded.requests.append(_request(row, captured.received_at, use_case) | origin)
+    except _WRONG as error:
+        payload = captured.payload if captured.rows == 1 else encode_row(row)
+        decoded.quarantine.append(_quarantined(captured.kind, payload, error) | origin)
 
 
 def month_of(moment: datetime) -> str:
@@ -100,11 +102,8 @@ def month_of(moment: datetime) -> str:
     return f"{moment.year:04}-{moment.month:02}"
 
 
-def _request(captured: Captured, use_case: UseCase) -> Row:
-    if captured.kind != "request":
-        raise ValueError(f"kind must be request or label, got {captured.kind!r}")
-    found = _REQUEST.decode(captured.payload)
-    event_time = _moment(found.event_time, captured.received_at, "event_time")
+def _request(found: RowRecord, received_at: float, use_case: UseCase) -> Row:
+    event_time = _moment(found.event_time, received_at, "event_time")
     given = found.features or {}
     values, wrong = _features(given, use_case)
     if found.code == Code.OK:
@@ -118,7 +117,7 @@ def _request(captured: Captured, use_case: UseCase) -> Row:
         "event_month": month_of(event_time),
         "model_version": None if found.model_version is None else _within(found.model_version, 63, "model_version"),
         "code": _within(found.code, 31, "code"),
-        "degraded_code": None if found.degraded_code is None else _within(found.degraded_code, 31, "degraded_code"),
+        "degraded_code": _within(found.degraded_code, 31, "degraded_code") if found.degraded_code else None,
         "detail": found.detail,
         "predicted": found.predicted,
         "probabilities": found.probabilities,
@@ -188,6 +187,6 @@ def _within(number: int, bits: int, name: str) -> int:
     return number
 
 
-def _quarantined(captured: Captured, reason: str) -> Row:
-    content = captured.payload.decode("utf-8", "backslashreplace")[:KEPT_CHARACTERS]
-    return {"reason": reason, "content": content, "received_at": None}
+def _quarantined(kind: str, payload: bytes, error: Exception) -> Row:
+    content = payload.decode("utf-8", "backslashreplace")[:KEPT_CHARACTERS]
+    return {"reason": f"{kind}: {error}", "content": content, "received_at": None}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from ml.errors import DataError, ServiceAway
-from ml.records.outbox import Captured
+from ml.records.outbox import COUNT_ROWS, Captured, upgrade
 
 #: Rows and payload bytes of one batch at most, whichever comes first: the bound of the ingester's memory.
 BATCH_ROWS = 50_000
@@ -73,13 +73,16 @@ class Outbox:
 
     def count(self, use_case: str) -> int:
         """Captured rows of a use case that wait."""
-        query = "SELECT count(*) FROM captured WHERE use_case = ?"
+        query = f"{COUNT_ROWS} WHERE use_case = ?"
         with self._naming_faults():
             return int(self._connection.execute(query, (use_case,)).fetchone()[0]) if self.identity else 0
 
     def of_request(self, use_case: str, request_id: str) -> list[Captured]:
-        """Captured rows of a request that wait, in order; they are not taken."""
-        query = "SELECT * FROM captured WHERE use_case = ? AND request_id = ? AND kind = 'request' ORDER BY seq"
+        """Records of a request that wait, in order; they are not taken."""
+        query = (
+            "SELECT seq, use_case, kind, request_id, received_at, payload, rows FROM captured "
+            "WHERE use_case = ? AND request_id = ? AND kind = 'request' ORDER BY seq"
+        )
         with self._naming_faults():
             found = self._connection.execute(query, (use_case, request_id)).fetchall() if self.identity else []
         return [Captured(*row) for row in found]
@@ -87,7 +90,9 @@ class Outbox:
     def batches(
         self, use_case: str, *, up_to: int, rows: int = BATCH_ROWS, size: int = BATCH_BYTES
     ) -> Iterator[list[Captured]]:
-        """Captured rows of a use case up to a position, in order, in batches of bounded rows and payload bytes.
+        """Records of a use case up to a position, in order, in batches of bounded rows and payload bytes.
+
+        The bounds are exceeded by one record at most.
 
         What was yielded survives a power cut: else an outbox that lost its newest rows would use their positions
         again, and the lake would take new rows for ones that it has.
@@ -102,24 +107,31 @@ class Outbox:
             after = batch[-1].seq
 
     def delete(self, use_case: str, *, up_to: int) -> int:
-        """Delete the rows of a use case up to a position, a few at a time; returns how many went."""
-        statement = (
-            "DELETE FROM captured WHERE seq IN "
-            "(SELECT seq FROM captured WHERE use_case = ? AND seq <= ? ORDER BY seq LIMIT ?)"
-        )
+        """Delete the records of a use case up to a position, a few at a time; returns how many rows went."""
+        statement = "DELETE FROM captured WHERE use_case = ? AND seq <= ? RETURNING rows"
         deleted = 0
-        while True:
+        while last := self._few(use_case, up_to):
             with self._naming_faults():
-                gone = self._connection.execute(statement, (use_case, up_to, _DELETED_AT_ONCE)).rowcount
-            if gone == 0:
-                return deleted
-            deleted += gone
+                deleted += sum(rows for (rows,) in self._connection.execute(statement, (use_case, last)))
+        return deleted
+
+    def _few(self, use_case: str, up_to: int) -> int:
+        """Position up to which the oldest records have few rows, or are one; 0 when there is none."""
+        query = "SELECT seq, rows FROM captured WHERE use_case = ? AND seq <= ? ORDER BY seq LIMIT ?"
+        last, total = 0, 0
+        with self._naming_faults():
+            for seq, rows in self._connection.execute(query, (use_case, up_to, _DELETED_AT_ONCE)).fetchall():
+                if total and total + rows > _DELETED_AT_ONCE:
+                    break
+                last, total = seq, total + rows
+        return last
 
     def _read_identity(self) -> str:
         """Identity of the file; empty when its replica has not made its table yet."""
         tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'captured'"
         if self._connection.execute(tables).fetchone() == (0,):
             return ""
+        upgrade(self._connection)
         self._connection.execute(_SCHEMA)
         self._connection.execute("INSERT OR IGNORE INTO ingested VALUES (1, ?, 0)", (uuid.uuid4().hex,))
         return str(self._connection.execute("SELECT outbox FROM ingested").fetchone()[0])
@@ -133,7 +145,7 @@ class Outbox:
 
     def _read(self, use_case: str, after: int, up_to: int, rows: int, size: int) -> list[Captured]:
         query = (
-            "SELECT seq, use_case, kind, request_id, received_at, payload FROM captured "
+            "SELECT seq, use_case, kind, request_id, received_at, payload, rows FROM captured "
             "WHERE use_case = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
         )
         batch: list[Captured] = []
@@ -142,7 +154,8 @@ class Outbox:
             for row in cursor:
                 batch.append(Captured(*row))
                 size -= len(batch[-1].payload)
-                if size <= 0:
+                rows -= batch[-1].rows
+                if size <= 0 or rows <= 0:
                     break
             cursor.close()
         return batch

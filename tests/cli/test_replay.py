@@ -12,7 +12,7 @@ from ml.registry.manifest import read_manifest
 from ml.serving.decode import compile_layout, decode_batch
 from ml.serving.model import load_model
 from ml.serving.score import score_batch
-from tests.governance.test_replay import CLEAN, GAPS, capture
+from tests.governance.test_replay import CLEAN, GAPS, capture, record_of
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ def original(tmp_path_factory) -> Installed:
     model = load_model(releases, read_manifest(releases, NAME), installed.use_case)
     body = {"rows": [CLEAN, *[GAPS] * 6], "ids": [f"row {i}" for i in range(7)]}
     batch = decode_batch(json.dumps(body).encode(), compile_layout(installed.use_case))
-    capture(installed, {"seven": score_batch(batch, model, compile_layout(installed.use_case), "seven").records})
+    scored = score_batch(batch, model, compile_layout(installed.use_case), "seven")
+    capture(installed, {"seven": record_of(scored)})
     return installed
 
 

@@ -8,6 +8,8 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 
+import msgspec
+import numpy as np
 import pytest
 
 from benchmarks.replay import installation
@@ -15,12 +17,15 @@ from benchmarks.trained import NAME, Installed, ferry_rows
 from ml.errors import InputError, PerennialError, ServiceAway
 from ml.evaluation.predict import predict
 from ml.governance.replay import Installation, replay
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
+from ml.records.row_record import encode_row, read_rows
 from ml.registry.manifest import MODEL, PACKAGE, read_manifest
+from ml.serving.answers import answer_batches
 from ml.serving.decode import compile_layout, decode_batch
 from ml.serving.model import Model, load_model
 from ml.serving.problem import RequestRefused
-from ml.serving.score import answer_batches, record_refused_request, score_batch
+from ml.serving.record import record_refused_request
+from ml.serving.score import Scored, score_batch
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -45,14 +50,14 @@ def original(tmp_path_factory) -> Installed:
     batches = {name: decode_batch(json.dumps(body).encode(), layout) for name, body in bodies.items()}
     found = answer_batches(list(batches.values()), model, layout)  # in one turn
     records = {
-        name: score_batch(batch, model, layout, name, found=one).records
+        name: record_of(score_batch(batch, model, layout, name, found=one))
         for (name, batch), one in zip(batches.items(), found, strict=True)
     }
     try:
         decode_batch(b'{"rows": [', layout)
     except RequestRefused as refused:
-        records["malformed"] = [record_refused_request("h", refused.code, refused.detail, b'{"rows": [')]
-    records["no model"] = [record_refused_request("i", 101, "no model is released", b"{}")]
+        records["malformed"] = [(record_refused_request("h", refused.code, refused.detail, b'{"rows": ['), 1)]
+    records["no model"] = [(record_refused_request("i", 101, "no model is released", b"{}"), 1)]
     capture(installed, records)
     installed.train("trees", first_day=5)
     return installed
@@ -64,17 +69,19 @@ def serving(installed: Installed) -> Model:
     return load_model(releases, read_manifest(releases, NAME), installed.use_case)
 
 
-def capture(installed: Installed, records: dict[str, list[bytes]], *, at: float = 1_780_000_000.0) -> None:
-    """As a replica writes it."""
+def record_of(scored: Scored) -> list[tuple[bytes, int]]:
+    """Record of a batch, and how many rows it holds."""
+    return [(scored.record, scored.rows)]
+
+
+def capture(installed: Installed, records: dict[str, list[tuple[bytes, int]]], *, at: float = 1_780_000_000.0) -> None:
+    """As a replica writes it: records of some rows each, by request."""
     (installed.var / "outbox").mkdir(exist_ok=True)
     with closing(sqlite3.connect(installed.var / "outbox" / "replica-0.sqlite")) as db, db:
         db.execute(SCHEMA)
-        for number, (name, rows) in enumerate(records.items()):
-            moment = at + number
-            values = [(NAME, "request", name, moment, row) for row in rows]
-            db.executemany(
-                "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)", values
-            )
+        for number, (name, told) in enumerate(records.items()):
+            values = [(NAME, "request", name, at + number, *record) for record in told]
+            db.executemany(INSERT, values)
 
 
 @pytest.fixture
@@ -172,10 +179,12 @@ def test_one_bit_is_seen(installed):
     """The last place of a float32 in one probability of one row; the others stay equal."""
     path = installed.var / "outbox" / "replica-0.sqlite"
     with closing(sqlite3.connect(path)) as db, db:
-        seq, payload = db.execute("SELECT seq, payload FROM captured WHERE request_id = 'batch' LIMIT 1").fetchone()
-        record = json.loads(payload)
-        record["probabilities"][0] += 2.0**-24
-        db.execute("UPDATE captured SET payload = ? WHERE seq = ?", (json.dumps(record).encode(), seq))
+        seq, payload = db.execute("SELECT seq, payload FROM captured WHERE request_id = 'batch'").fetchone()
+        record = msgspec.msgpack.decode(payload)
+        probabilities = np.frombuffer(record["probabilities"]).copy()
+        probabilities[0] += 2.0**-24
+        record["probabilities"] = probabilities.tobytes()
+        db.execute("UPDATE captured SET payload = ? WHERE seq = ?", (msgspec.msgpack.encode(record), seq))
 
     found = replay(where(installed), "batch", now=NOW)
 
@@ -193,8 +202,9 @@ def test_the_place_among_the_rows_of_a_turn_counts(original):
 
     for one, expected in ((model, True), (installed_first, False)):  # trees; then a naive Bayes
         together = answer_batches([batch], one, layout)[0].answers
-        singly = [answer_batches([row], one, layout)[0].answers[0] for row in alone]
-        assert ([together[i] for i in range(len(table))] == singly) is expected
+        singly = [answer_batches([row], one, layout)[0].answers for row in alone]
+        assert together.labels == [answer.labels[0] for answer in singly]
+        assert (together.told.tolist() == [answer.told[0].tolist() for answer in singly]) is expected
 
 
 def _first_manifest(installed: Installed):
@@ -275,10 +285,11 @@ def test_a_row_without_its_place_is_asked_with_its_request_alone(installed):
     """Records from before places were kept: the trees of version 2 give the same bits all the same."""
     model, layout = serving(installed), compile_layout(installed.use_case)
     batch = decode_batch(json.dumps({"rows": [CLEAN, GAPS], "ids": ["k", "l"]}).encode(), layout)
-    old = [json.loads(record) for record in score_batch(batch, model, layout, "old").records]
+    scored = score_batch(batch, model, layout, "old")
+    old = [json.loads(encode_row(row)) for row in read_rows(scored.record, scored.rows)]
     for record in old:
         del record["asked"], record["place"]
-    capture(installed, {"old": [json.dumps(record).encode() for record in old]}, at=1_791_000_000.0)
+    capture(installed, {"old": [(json.dumps(record).encode(), 1) for record in old]}, at=1_791_000_000.0)
 
     found = replay(where(installed), "old", now=NOW)
 

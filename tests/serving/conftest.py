@@ -23,6 +23,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ml.records.release import GoldenRow, Package, ReleaseManifest
+from ml.records.row_record import encode_row, read_rows
 from ml.registry.manifest import MODEL, PACKAGE, digest_file, manifest_path, store_artifact
 from ml.registry.release_folder import ReleaseFolder
 from ml.settings import Settings
@@ -186,10 +187,19 @@ class Installation:
 
     def captured(self, kind: str = "request") -> list[dict]:
         """Payloads of the outbox with the columns beside them, in order."""
-        query = "SELECT seq, use_case, request_id, received_at, payload FROM captured WHERE kind = ? ORDER BY seq"
+        query = "SELECT seq, use_case, request_id, received_at, payload, rows FROM captured WHERE kind = ? ORDER BY seq"
+        names = ("seq", "use_case", "request_id", "received_at")
         with contextlib.closing(sqlite3.connect(self.outbox)) as db:
-            names = ("seq", "use_case", "request_id", "received_at")
-            return [dict(zip(names, row, strict=False)) | json.loads(row[4]) for row in db.execute(query, (kind,))]
+            return [
+                dict(zip(names, (last - rows + 1 + i, *of), strict=True)) | told
+                for last, *of, payload, rows in db.execute(query, (kind,))
+                for i, told in enumerate([json.loads(payload)] if kind == "label" else read(payload, rows))
+            ]
+
+
+def read(record: bytes, rows: int) -> list[dict]:
+    """Rows of a record of the outbox, each as the record of that row alone would have it."""
+    return [json.loads(encode_row(row)) for row in read_rows(record, rows)]
 
 
 def good_row(use_case: UseCase) -> dict[str, object]:

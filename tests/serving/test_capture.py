@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import sqlite3
+import threading
 import time
 
 import psutil
@@ -60,6 +61,31 @@ def test_rows_are_on_disk_when_append_returns(outbox, path):
     with reader(path) as db:
         assert all(before <= at <= time.time() for (at,) in db.execute("SELECT received_at FROM captured"))
     assert outbox.count_rows() == 2
+
+
+def test_rows_of_one_record_have_positions_of_their_own(outbox, path):
+    """Records of one, three and one row, then another file: the last position of each, and rows that wait."""
+
+    async def put() -> None:
+        for name, n in (("a", 1), ("b", 3), ("c", 1)):
+            outbox.put("quay", "request", name, [name.encode()], lambda fault: None, rows=n)
+
+    asyncio.run(put())
+
+    with reader(path) as db:
+        found = db.execute("SELECT request_id, seq, rows FROM captured ORDER BY seq").fetchall()
+    assert found == [("a", 1, 1), ("b", 4, 3), ("c", 5, 1)]
+    assert outbox.count_rows() == 5
+
+
+def test_an_ingester_that_is_writing_when_a_replica_starts_is_waited_for(outbox, path):
+    """A tenth of a second is no reason not to start."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ended = threading.Timer(0.1, other.execute, ["COMMIT"])
+        ended.start()
+        Outbox(path).close()
+        ended.join()
 
 
 def test_requests_of_one_tick_share_one_commit(outbox):

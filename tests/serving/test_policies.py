@@ -8,13 +8,15 @@ import json
 import pytest
 
 from ml.registry.manifest import MODEL
+from ml.serving.answers import refuse_failure
 from ml.serving.decode import compile_layout, decode_batch
 from ml.serving.http import reply_problem
 from ml.serving.model import Model, load_model
 from ml.serving.openapi import describe_api
 from ml.serving.problem import RequestRefused
-from ml.serving.score import refuse_failure, score_batch
+from ml.serving.score import score_batch
 from ml.use_case import UseCase
+from tests.serving.conftest import read
 
 
 def with_policies(use_case: UseCase, **serving: object) -> UseCase:
@@ -36,7 +38,7 @@ def ask(use_case: UseCase, model: Model, *rows: dict) -> tuple[int, list[dict], 
     scored = score_batch(decode_batch(json.dumps({"rows": rows}).encode(), layout), model, layout, "r")
     reply = reply_problem(scored.reply, "r") if isinstance(scored.reply, RequestRefused) else scored.reply
     content = json.loads(reply.content)
-    return reply.status, content.get("predictions", content.get("errors")), [json.loads(r) for r in scored.records]
+    return reply.status, content.get("predictions", content.get("errors")), read(scored.record, scored.rows)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from benchmarks.fleet import Caller, Fleet, ferry_row, late_probability
+from ml.records.row_record import read_rows
 from ml.registry.fleet import SILENT_AFTER, fleet_of, judge_fleet, read_heartbeats
 from ml.registry.manifest import read_manifest
 from ml.settings import PROJECT
@@ -71,7 +72,8 @@ class Load:
 def recorded(fleet: Fleet, number: int) -> set[str]:
     """Ids in a replica's outbox."""
     with closing(sqlite3.connect(fleet.settings.outbox / f"replica-{number}.sqlite")) as db:
-        return {json.loads(payload)["id"] for (payload,) in db.execute("SELECT payload FROM captured")}
+        records = db.execute("SELECT payload, rows FROM captured").fetchall()
+    return {row.id for record in records for row in read_rows(*record)}
 
 
 @pytest.fixture

@@ -1,15 +1,21 @@
 """A batch and a model make a reply and its records; the graph's answers are checked against paper."""
 
+import itertools
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ml.serving.decode import compile_layout, decode_batch
 from ml.serving.http import reply_problem
 from ml.serving.model import Model, load_model
 from ml.serving.problem import RequestRefused
-from ml.serving.score import record_refused_request, score_batch
+from ml.serving.record import record_refused_request
+from ml.serving.score import score_batch
+from tests.serving.conftest import read
 
 
 @pytest.fixture
@@ -27,7 +33,7 @@ def score(model, quay):
         ids = [f"id-{i}" for i in range(len(rows))]
         batch = decode_batch(json.dumps({"rows": rows, "ids": ids} | options).encode(), layout)
         scored = score_batch(batch, model, layout, "r-1")
-        records = [json.loads(record) for record in scored.records]
+        records = read(scored.record, scored.rows)
         refused = isinstance(scored.reply, RequestRefused)
         reply = reply_problem(scored.reply, "r-1") if refused else scored.reply
         return reply.status, json.loads(reply.content), records, dict(scored.codes)
@@ -147,3 +153,30 @@ def test_refused_request_is_one_record_with_the_beginning_of_its_body():
 
     assert (record["id"], record["code"], record["features"]) == ("r-9", 100, None)
     assert record["raw"] == "\ufffd" + "é" * 1_999
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(picked=st.lists(st.integers(0, 7), min_size=2, max_size=12))
+def test_a_batch_gets_what_its_rows_get_alone(score, quay, row_of, picked):
+    """Clean, missing, refused for one thing or two, and without a form: entries and records differ in places only."""
+    good = row_of(quay)
+    pool = [good, good | {"depth": None}, good | {"sea": None, "load": -3}, good | {"depth": 101}]
+    pool += [good | {"depth": 101, "tug": "no"}, {"depth": 1}, good | {"more": 1}, 7]
+
+    status, content, records, codes = score([pool[kind] for kind in picked])
+
+    alone = [score([pool[kind]]) for kind in picked]
+    answered = [one[1]["predictions"][0] if one[0] == 200 else None for one in alone]
+    assert status == (200 if all(answered) else 207 if any(answered) else alone[0][0])
+    assert codes == dict(Counter(code for one in alone for code in one[3]))
+    place = itertools.count()
+    for i, (record, own, entry) in enumerate(zip(records, alone, answered, strict=True)):
+        expected = own[2][0] | {"id": f"id-{i}"}
+        if entry is not None:
+            told = content["predictions"][i]
+            assert told["probabilities"] == pytest.approx(entry["probabilities"], abs=1e-6)
+            assert (told["id"], told["class"]) == (f"id-{i}", entry["class"])
+            assert {name: record[name] for name in entry} == told
+            expected |= {name: record[name] for name in ("probability", "probabilities")}
+            expected |= {"asked": sum(map(bool, answered)), "place": next(place)}
+        assert record == expected

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
+from ml.records.row_record import BatchRecord, Refused, encode_batch, to_bytes
 from ml.store.lake import Lake
 from ml.use_case import UseCase
 
@@ -87,6 +90,25 @@ class Replica:
             "(SELECT seq FROM sqlite_sequence WHERE name = 'captured')"
         )
         self._connection.execute(statement, (self.use_case, kind, received_at, blob))
+
+    def answer_batch(self, *ids: str, refused: Collection[str] = (), **changes: Any) -> None:
+        """One record of several rows, some of them refused; the answered ones are as :meth:`answer` makes them."""
+        answered = [i for i, row_id in enumerate(ids) if row_id not in refused]
+        record = BatchRecord(
+            ids,
+            1,
+            ("wind speed (km/h)", "holiday", "pier"),
+            to_bytes(np.array([[12.5, 0.0]] * len(ids))),
+            ["A"] * len(ids),
+            event_times=[START.isoformat()] * len(ids),
+            answered=answered,
+            classes=("late", "on time"),
+            predicted=["late"] * len(answered),
+            probabilities=to_bytes(np.array([[0.75, 0.25]] * len(answered))),
+            refused={i: Refused(401, "the graph failed") for i in range(len(ids)) if i not in answered},
+        )
+        record = msgspec.structs.replace(record, **changes)
+        self._connection.execute(INSERT, (self.use_case, "request", "r", 1767225600.0, encode_batch(record), len(ids)))
 
     def left(self) -> int:
         """Rows in the outbox."""

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from ml.errors import PerennialError
 from ml.records.codes import Code
+from ml.records.outbox import COUNT_ROWS
 from ml.simulation.checked_traffic import to_json_rows
 from ml.stack.drill.fault import Facts, Fault, Steps
 from ml.stack.drill.scene import Scene
@@ -144,7 +145,7 @@ def _waiting(scene: Scene) -> int:
     found = 0
     for path in scene.outboxes:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as reader:
-            found += int(reader.execute("SELECT count(*) FROM captured").fetchone()[0])
+            found += int(reader.execute(COUNT_ROWS).fetchone()[0])
     return found
 
 
