@@ -22,14 +22,14 @@ class Prune(Runbook):
     routine = True
 
     def pre_check(self, target: str, world: World) -> Seen:
-        """Something is expired that nobody needs, or removed rows are still on the disk."""
+        """Something is expired that nobody needs or has no date, or removed rows are still on the disk."""
         use_case = world.use_case(target)
         if not use_case.retention.declared:
             return Seen(False, f"{target} keeps everything: its file declares no retention")
         retained = _retained(target, world, world.clock())
         found, left = retained.look(), retained.leftovers()
         told = "; ".join(map(_tell, found)) + (f"; {left} files of removed rows" if left else "")
-        return Seen(left > 0 or any(part.expired for part in found), told)
+        return Seen(left > 0 or any(part.expired or part.undated for part in found), told)
 
     def remember(self, target: str, world: World) -> Before:
         """The moment that ages are counted by, and of each part its rows, those that go, and its version."""
@@ -54,7 +54,7 @@ class Prune(Runbook):
         """Nothing is expired by the same moment, no other row is missing, no file of removed rows is left."""
         retained = _retained(target, world, datetime.fromisoformat(before["now"]))
         found, left = retained.look(), retained.leftovers()
-        still = [f"{part.expired} {part.part}" for part in found if part.expired]
+        still = [f"{part.expired + part.undated} {part.part}" for part in found if part.expired or part.undated]
         lost = [part.part for part in found if _is_short(part, before)]
         if lost:
             return Seen(False, f"rows are missing that had not expired: {', '.join(lost)}")
@@ -124,7 +124,10 @@ def _is_short(part: Expired, before: Before) -> bool:
 
 def _tell(part: Expired) -> str:
     needed = f", {part.needed} older ones are still needed" if part.needed else ""
-    return f"{part.part}: {part.expired} of {part.rows} are from before {part.before:%Y-%m-%d %H:%M} UTC{needed}"
+    undated = f", {part.undated} have no date of their own yet" if part.undated else ""
+    return (
+        f"{part.part}: {part.expired} of {part.rows} are from before {part.before:%Y-%m-%d %H:%M} UTC{needed}{undated}"
+    )
 
 
 def _lake(target: str, world: World) -> Lake:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -64,8 +65,8 @@ def training_frame(table: pa.Table) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in texts})
 
 
-def quarantine_rows(frame: pd.DataFrame, key: str) -> pa.Table:
-    """Rows of the quarantine table: the reason and the rest of each row as JSON.
+def quarantine_rows(frame: pd.DataFrame, key: str, now: datetime) -> pa.Table:
+    """Rows of the quarantine table: the reason, the rest of each row as JSON, and when they were put aside.
 
     Raises
     ------
@@ -81,6 +82,7 @@ def quarantine_rows(frame: pd.DataFrame, key: str) -> pa.Table:
         "key": [key] * n,
         "reason": [str(reason) for reason in frame["reason"]],
         "content": [json.dumps(record, default=str) for record in records],
+        "received_at": [now] * n,
         "seq": list(range(1, n + 1)),
     }
     arrays = [pa.array(columns.get(field.name, [None] * n), field.type) for field in QUARANTINE]

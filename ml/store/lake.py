@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -270,17 +270,23 @@ class Lake:
         """
         return self._training.part_of(version, row_id)
 
-    def quarantine(self, frame: pd.DataFrame, *, key: str) -> int:
+    def quarantine(self, frame: pd.DataFrame, *, key: str, now: datetime | None = None) -> int:
         """Put rows aside, each with its column ``reason``; returns how many were new.
 
         The same key again adds nothing.
+
+        Parameters
+        ----------
+        now
+            From when on they are kept as long as ``retention.quarantine`` says; None for the clock of the wall, as
+            captured rows have it, whatever moment a training looks from.
 
         Raises
         ------
         DataError
             The frame has no column ``reason``.
         """
-        rows = quarantine_rows(frame, key)
+        rows = quarantine_rows(frame, key, now or datetime.now(UTC))
         return self._quarantine.append_once(rows, app_id=f"key:{key}") if rows.num_rows else 0
 
     def quarantined(self) -> pd.DataFrame:

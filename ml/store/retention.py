@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ml.errors import ConflictError
-from ml.store.lake import Lake
+from ml.store.lake import BLOCK_KEY, Lake
 from ml.store.layout import TIME
 from ml.store.table import LakeTable
 from ml.store.telemetry import Telemetry
 from ml.use_case import UseCase
 
-#: When a row of a table happened; of the quarantine nobody knows.
-_HAPPENED = {"requests": "event_time", "labels": "known_at", "quarantine": None}
+#: When a row of a table happened; of the quarantine only its blocks say so, by their names.
+_HAPPENED = {"requests": "event_time", "labels": "known_at"}
 _MEASURED = ("events", "rollups")
 
 
@@ -39,6 +40,9 @@ class Expired:
         Rows that may go.
     needed
         Expired rows that stay.
+    undated
+        Rows without a date of their receipt, as the quarantine had them once: counted from when their file was
+        written, and dated by it before anything is removed.
     """
 
     part: str
@@ -46,6 +50,7 @@ class Expired:
     rows: int
     expired: int
     needed: int
+    undated: int = 0
 
 
 class Retained:
@@ -89,7 +94,10 @@ class Retained:
         if found.part in _MEASURED:
             return self._telemetry.prune_use_case(self._use_case.name, **{f"{found.part}_before": found.before})
         table = self._lake.live_tables()[found.part]
-        removed = table.delete(_as_sql(found.part, found.before, self.needed_from())) if found.expired else 0
+        written = table.newest_without("received_at") if found.undated else None
+        if written is not None:
+            table.fill("received_at", _moment(written))
+        removed = table.delete(self._as_sql(found.part, found.before)) if found.expired else 0
         if removed != found.expired:
             got, allowed = f"{removed} rows were deleted", f"{found.expired}, which are expired"
             raise ConflictError("other rows went than were found", where=str(table.path), got=got, allowed=allowed)
@@ -113,19 +121,37 @@ class Retained:
 
     def _look_at_table(self, part: str, before: datetime, needed_from: datetime | None) -> Expired:
         table, old = self._lake.live_tables()[part], ds.field("received_at") < pa.scalar(before, TIME)
-        expired, happened = table.count(old), _HAPPENED[part]
-        needed = 0
-        if happened and needed_from is not None:
-            needed = table.count(old & (ds.field(happened) >= pa.scalar(needed_from, TIME)))
-        return Expired(part, before, table.extent().rows, expired - needed, needed)
+        written = table.newest_without("received_at")
+        undated = 0 if written is None else table.count(ds.field("received_at").is_null())
+        if written is not None and written < before:
+            old |= ds.field("received_at").is_null()
+        expired, needed = table.count(old), 0
+        if needed_from is not None:
+            needed = table.count(old & self._is_needed(part, needed_from))
+        return Expired(part, before, table.extent().rows, expired - needed, needed, undated)
 
+    def _is_needed(self, part: str, needed_from: datetime) -> ds.Expression:
+        if part in _HAPPENED:
+            return ds.field(_HAPPENED[part]) >= pa.scalar(needed_from, TIME)
+        return pc.starts_with(ds.field("key"), BLOCK_KEY) & (ds.field("key") >= self._first_block(needed_from))
 
-def _as_sql(part: str, before: datetime, needed_from: datetime | None) -> str:
-    conditions = [f"received_at < {_moment(before)}"]
-    happened = _HAPPENED[part]
-    if happened and needed_from is not None:
-        conditions.append(f"{happened} < {_moment(needed_from)}")
-    return " AND ".join(conditions)
+    def _as_sql(self, part: str, before: datetime) -> str:
+        """Condition of the rows that go: what is expired, and not needed."""
+        old, needed_from = f"received_at < {_moment(before)}", self.needed_from()
+        if needed_from is None:
+            return old
+        if part in _HAPPENED:
+            return f"{old} AND {_HAPPENED[part]} < {_moment(needed_from)}"
+        first = self._first_block(needed_from)
+        return f"{old} AND (key IS NULL OR NOT (key LIKE '{BLOCK_KEY}%' AND key >= '{first}'))"
+
+    def _first_block(self, needed_from: datetime) -> str:
+        """Key of the first block that may hold needed rows: a block is named by its begin, and is closed by being here.
+
+        Were it forgotten while its rows can still be trained on, they would be.
+        """
+        begin = needed_from - self._use_case.training.poison.block
+        return f"{BLOCK_KEY}{begin.astimezone(UTC):%Y-%m-%d}"
 
 
 def _moment(moment: datetime) -> str:

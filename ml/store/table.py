@@ -6,8 +6,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
@@ -178,6 +179,31 @@ class LakeTable:
         ConflictError
             The table is being compacted for longer than :data:`PATIENCE_SECONDS`, or every attempt was overtaken.
         """
+        return self._change(lambda table: int(table.delete(condition)["num_deleted_rows"]))
+
+    def newest_without(self, column: str) -> datetime | None:
+        """When the newest file with rows that lack a value of a column was written; None where every row has one."""
+        table = self.open()
+        if table is None:
+            return None
+        with naming_faults(self.path):
+            files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        found = [file["modification_time"] for file in files if file.get(f"null_count.{column}") != 0]
+        return datetime.fromtimestamp(max(found) / 1000, UTC) if found else None
+
+    def fill(self, column: str, value: str) -> int:
+        """Give rows without a value of a column one, in SQL, as a new version; returns how many.
+
+        Raises
+        ------
+        ConflictError
+            As with :meth:`delete`.
+        """
+        told, empty = {column: value}, f"{column} IS NULL"
+        return self._change(lambda table: int(table.update(updates=told, predicate=empty)["num_updated_rows"]))
+
+    def _change(self, change: Callable[[DeltaTable], int]) -> int:
+        """Rewrite rows while nobody compacts; what was overtaken by another commit is done again on top of it."""
         until = time.monotonic() + PATIENCE_SECONDS
         for _ in range(_ATTEMPTS):
             with naming_faults(self.path), _alone(self.path, until=until) as alone:
@@ -185,11 +211,11 @@ class LakeTable:
                     raise ConflictError("table is being compacted", where=str(self.path), got="another process")
                 table = DeltaTable(self.path)
                 try:
-                    told = table.delete(condition)
+                    changed = change(table)
                 except CommitFailedError:
                     continue
                 flush_commit(self.path, table.version())
-                return int(told["num_deleted_rows"])
+                return changed
         raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
 
     def sweep(self) -> int:

@@ -6,9 +6,12 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -22,7 +25,8 @@ from ml.runbooks.prune import PRUNED, find_expired
 from ml.runbooks.run import Order, run_runbook
 from ml.runbooks.runbook import World
 from ml.runbooks.shelf import find_runbook
-from ml.store.lake import Lake
+from ml.store.frames import quarantine_rows
+from ml.store.lake import BLOCK_KEY, Lake
 from ml.store.outbox import count_waiting
 from ml.store.table import LakeTable
 from tests.runbooks.conftest import FERRY, exhaust, failures
@@ -118,6 +122,77 @@ def test_what_has_expired_is_gone_and_nothing_else(world, lake):
     assert world.telemetry.count("ferry", "rollups", before=NOW)[0] == 1
     assert count_waiting(world.settings.outbox, "ferry") == 1
     assert run(world).end == "not_needed"
+
+
+def set_aside(lake: Lake, key: str, *names: str, dated: bool = True) -> None:
+    """Rows that a training put aside; undated as they were once."""
+    frame = pd.DataFrame({"id": list(names), "reason": "seeded"})
+    if dated:
+        lake.quarantine(frame, key=key)
+        return
+    rows = quarantine_rows(frame, key, NOW)
+    at = rows.schema.get_field_index("received_at")
+    rows = rows.set_column(at, rows.schema.field(at), pa.nulls(len(rows), rows.schema.field(at).type))
+    lake._quarantine.append_once(rows, app_id=f"key:{key}")
+
+
+def keys_aside(lake: Lake) -> dict[str, int]:
+    """Rows in quarantine that a training put there, by key."""
+    found = lake.quarantined()
+    return found[found["outbox"].isna()]["key"].value_counts().to_dict()
+
+
+def at_day(world: World, days: float) -> World:
+    """The same so many days later."""
+    return replace(world, clock=lambda: datetime.now(UTC) + timedelta(days=days))
+
+
+def test_rows_that_a_training_put_aside_expire_from_then_on(world, lake):
+    """Thirty days after they were put aside, whatever their events say; a day earlier they stay."""
+    declare(world, **KEEP)
+    set_aside(lake, "retrain/1", "a", "b")
+
+    run(at_day(world, 29), "before")
+    assert keys_aside(lake) == {"retrain/1": 2}
+    assert run(at_day(world, 31), "after").end == "repaired"
+    assert keys_aside(lake) == {}
+
+
+def test_rows_without_a_date_are_dated_by_their_file_and_expire(world, lake):
+    """Of an earlier version: dated at the first pruning, so that no later rewriting of files makes them young again."""
+    set_aside(lake, "retrain/1", "a", "b", dated=False)
+    declare(world, **KEEP)
+
+    assert run(world, "dates").end == "repaired"
+    (date,) = set(lake.quarantined().query("key == 'retrain/1'")["received_at"])
+    assert abs(date - datetime.now(UTC)) < timedelta(minutes=5)
+    assert run(world, "again").end == "not_needed"
+    assert run(at_day(world, 31), "after").end == "repaired"
+    assert keys_aside(lake) == {}
+
+
+def test_rows_without_a_date_whose_file_is_old_go_at_once(world, lake):
+    """Dated and removed in one pruning, and the record counts them."""
+    set_aside(lake, "retrain/1", "a", "b", dated=False)
+    declare(world, quarantine="30d")
+
+    assert run(at_day(world, 31)).end == "repaired"
+
+    assert keys_aside(lake) == {}
+    (stored,) = world.control.history("ferry", PRUNED)
+    assert Pruned.model_validate_json(stored.payload).parts[0].removed == 4
+
+
+def test_a_block_stays_closed_for_as_long_as_its_rows_can_be_trained_on(world, lake):
+    """It is known to be closed by its rows in quarantine; of one that nobody looks at any more they go."""
+    declare(world, **KEEP)
+    young, old = (f"{NOW - timedelta(days=days):%Y-%m-%d}" for days in (10, 300))
+    for block in (young, f"{young}/station", old, f"{old}/station"):
+        set_aside(lake, f"{BLOCK_KEY}{block}", "a")
+
+    assert run(at_day(world, 31)).end == "repaired"
+
+    assert [found.block for found in lake.quarantined_blocks()] == [young, f"{young}/station"]
 
 
 def test_the_record_says_what_went_and_why_the_rest_stayed(world, lake):

@@ -256,11 +256,11 @@ def test_a_new_use_case_is_shown_to_the_running_stack(stack, story):
 
 
 def test_seeded_faults_are_noticed_once_and_undone(stack, story):
-    """A graph that raises, a killed replica, a dead mail server: each noticed in time, none of the answers wrong."""
+    """A graph that raises, a killed replica, a dead mail server, a hung task: noticed in time, no answer wrong."""
     before = served(stack)["digest"]
     letters = {path.name for path in (stack.var / "mailbox").glob("inference-errors-*-fired-*.eml")}
 
-    faults = ("inference_raising", "replica_killed", "smtp_down")
+    faults = ("inference_raising", "replica_killed", "smtp_down", "task_hung")
     found = stack.answer("drill", *faults, "--use-case", NAME, "--yes", timeout=500)
 
     told = {fault["name"]: fault for fault in found["faults"]}
@@ -268,6 +268,7 @@ def test_seeded_faults_are_noticed_once_and_undone(stack, story):
         "inference_raising": ("inference_errors", None),
         "replica_killed": ("replica_died", True),
         "smtp_down": ("channel_dead", True),
+        "task_hung": ("task_hung", True),
     }
     assert told["inference_raising"]["seconds_to_notice"] <= 60  # from the first error to the mailbox
     assert found["refused"]["401"] > 1
