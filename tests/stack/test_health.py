@@ -104,7 +104,9 @@ def test_the_lake_is_judged_by_the_small_files_that_readers_open(current):
     """Not by those that a compaction has replaced and keeps for a week, nor by versions of training data."""
     table = LakeTable(current.lake / "ferry" / "quarantine", QUARANTINE)
     for number in range(3):
-        rows = quarantine_rows(pd.DataFrame({"reason": ["seeded"], "row": [number]}), f"block/{number}")
+        rows = quarantine_rows(
+            pd.DataFrame({"reason": ["seeded"], "row": [number]}), f"block/{number}", now=datetime.now(UTC)
+        )
         table.append_once(rows, app_id=f"key:{number}")
         table.append_once(rows, app_id=f"key:{number}")  # the same again is no file
     shutil.copytree(table.path, current.lake / "ferry" / "training")
