@@ -47,6 +47,26 @@ _PRELOADED = (
     "plugins.perennial.gate_tasks",
 )
 
+#: How Airflow works wherever it runs: on this machine, and by docker-compose.yaml (a test compares the two).
+HOW_IT_WORKS = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": "5",  # one of them is mostly the alerting DAG's, which waits between its looks
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    # The default asks the name server for our own name.
+    "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+    # With glob every process, and so every task's log, begins with a deprecation warning.
+    "AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX": "regexp",
+    "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+    # After a kill, its tasks are taken up again in half a minute instead of five.
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+}
+
 _LOCAL_SETTINGS = '''"""Generated. Imports for the scheduler, whose forked tasks inherit them; never computes."""
 
 import importlib
@@ -70,22 +90,14 @@ def airflow_home(settings: Settings) -> Path:
 def airflow_environment(settings: Settings) -> dict[str, str]:
     """Variables that make Airflow run on loopback, on SQLite, with generated secrets; secrets are made once."""
     home, kept = airflow_home(settings), _keep_secrets(settings)
-    return {
+    return HOW_IT_WORKS | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(settings.home / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(settings.home / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "5",  # one of them is mostly the alerting DAG's, which waits between its looks
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{settings.airflow_user}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(settings)),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
-        # The default asks the name server for our own name.
-        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        # With glob every process, and so every task's log, begins with a deprecation warning.
-        "AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX": "regexp",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__API__HOST": settings.host,
         "AIRFLOW__API__PORT": str(settings.airflow_port),
@@ -95,14 +107,6 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
-        "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-        # After a kill, its tasks are taken up again in half a minute instead of five.
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
     }
 
 

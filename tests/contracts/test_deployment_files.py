@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ml.settings import NO_TELEMETRY, PROJECT, Settings
+from ml.stack.airflow_setup import HOW_IT_WORKS
 
 COMPOSE = PROJECT / "docker-compose.yaml"
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.yml"))
@@ -134,6 +135,14 @@ def test_usage_reporting_is_off_everywhere(ours: dict[str, dict[str, Any]]) -> N
     assert len(ours) == 9
     for service in ours.values():
         assert NO_TELEMETRY.items() <= service["environment"].items()
+
+
+def test_airflow_works_in_containers_as_on_one_machine(ours: dict[str, dict[str, Any]]) -> None:
+    """Every Airflow service is told all of ``HOW_IT_WORKS``: DAGs that were paused there would never alert anybody."""
+    airflow = {name: service for name, service in ours.items() if "AIRFLOW_HOME" in service["environment"]}
+    assert len(airflow) == 5
+    for service in airflow.values():
+        assert HOW_IT_WORKS.items() <= service["environment"].items()
 
 
 def test_services_are_watched_and_restarted(services: dict[str, dict[str, Any]]) -> None:
