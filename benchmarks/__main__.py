@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.alerts import draw_alerts, measure_alerts
 from benchmarks.audit import draw_audit, measure_audit
+from benchmarks.batches import draw_batches, measure_batches
 from benchmarks.classical import draw_classical, measure_classical
 from benchmarks.detection import compare_detection
 from benchmarks.drift import compare_drift
@@ -59,6 +60,7 @@ def _tell_poison(found: Mapping[str, tuple[Clean, tuple[Poisoned, ...]]]) -> obj
 
 MEASURED = {
     "scoring": Part(measure_scoring, draw_scoring),
+    "batches": Part(measure_batches, draw_batches, lambda found: [dataclasses.asdict(one) for one in found]),
     "detection": Part(compare_detection, draw_detection),
     "poison": Part(lambda _, say: measure_poison(say), draw_poison, _tell_poison),
     "gate": Part(lambda _, say: measure_gate(say), draw_gate),

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-_NUMBER = np.dtype("<f8")
+_DOUBLE, _SINGLE = np.dtype("<f8"), np.dtype("<f4")
 
 
 class RowRecord(msgspec.Struct, gc=False):
@@ -67,7 +67,7 @@ class BatchRecord(msgspec.Struct, omit_defaults=True):
     names
         Of the features: numbers first, then categories.
     numbers
-        Little-endian float64, one row of them after the other for each row in ``good``; NaN is missing.
+        Of each row in ``good``, one row after the other, as :func:`to_bytes` writes them; NaN is missing.
     categories
         In the same order; ``""`` is missing.
     good
@@ -79,7 +79,7 @@ class BatchRecord(msgspec.Struct, omit_defaults=True):
     predicted
         Class per answered row; none of a regression.
     probabilities
-        Little-endian float64, one row after the other for each answered row.
+        Of each answered row, in the same form.
     asked, first
         Rows that the graph was asked in one go, and the place of the first one in ``good`` among them; 0 when it was
         not asked.
@@ -138,14 +138,15 @@ class BatchRecord(msgspec.Struct, omit_defaults=True):
     def _features(self, good: Sequence[int]) -> Iterator[tuple[int, dict[str, Any]]]:
         n = len(good)
         width = len(self.categories) // n if n else 0
-        for i, (row, numbers) in enumerate(zip(good, _table(self.numbers, n).tolist(), strict=True)):
+        table = _table(self.numbers, n, len(self.names) - width)
+        for i, (row, numbers) in enumerate(zip(good, table.tolist(), strict=True)):
             known = (None if number != number else number for number in numbers)  # noqa: PLR0124 - true of NaN only
             texts = (text or None for text in self.categories[i * width : (i + 1) * width])
             found = dict(zip(self.names, (*known, *texts), strict=True))
             yield row, found | self.sent[row] if row in self.sent else found
 
     def _answers(self, answered: Sequence[int]) -> Iterator[tuple[int, tuple[str | None, float | None, list[float]]]]:
-        table = _table(self.probabilities, len(answered)).tolist()
+        table = _table(self.probabilities, len(answered), len(self.classes) or 1).tolist()
         if not self.classes:
             yield from ((row, (None, None, told)) for row, told in zip(answered, table, strict=True))
             return
@@ -156,17 +157,24 @@ class BatchRecord(msgspec.Struct, omit_defaults=True):
             yield row, (label, told[place[label]], told)
 
 
-def _table(content: bytes, n: int) -> NDArray[np.float64]:
-    if n == 0:
-        return np.empty((0, 0))
-    if len(content) % (n * _NUMBER.itemsize):
-        raise ValueError(f"{n} rows of numbers cannot have {len(content)} bytes")
-    return np.frombuffer(content, _NUMBER).reshape(n, -1)
+def _table(content: bytes, n: int, width: int) -> NDArray[np.float64]:
+    kind = _SINGLE if len(content) == n * width * _SINGLE.itemsize else _DOUBLE
+    if len(content) != n * width * kind.itemsize:
+        raise ValueError(f"{n} rows of {width} numbers cannot have {len(content)} bytes")
+    return np.frombuffer(content, kind).astype(np.float64).reshape(n, width)
 
 
 def to_bytes(table: NDArray[np.float64]) -> bytes:
-    """Numbers as a batch's record keeps them."""
-    return table.astype(_NUMBER, copy=False).tobytes()
+    """Numbers as a batch's record keeps them: little-endian, in single precision where that loses nothing."""
+    # Most tables are decided by their first row.
+    exact = _is_single(table[:1]) and _is_single(table)
+    return table.astype(_SINGLE if exact else _DOUBLE, copy=False).tobytes()
+
+
+def _is_single(table: NDArray[np.float64]) -> bool:
+    with np.errstate(over="ignore"):
+        single = table.astype(_SINGLE)
+    return bool(((single == table) | np.isnan(table)).all())
 
 
 class _RefusedRow(msgspec.Struct):

@@ -19,11 +19,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from ml.records.codes import Code
+from ml.serving.aside import Aside
 from ml.serving.capture import CaptureError, Outbox
 from ml.serving.decode import Layout, compile_layout
 from ml.serving.http import ClientGone, Receive, Reply, Scope, Send, read_body, reply_json, reply_problem, send_reply
@@ -38,21 +38,17 @@ from ml.serving.protocol import Question, Request
 from ml.serving.record import record_refused_request
 from ml.serving.repeats import Repeats
 from ml.serving.routes import Route, find_route, protocol_of, read_request_id, scope_of, short_paths
-from ml.serving.tick import CAPTURE_FAILED, Asked, Tick, Turn, note_uncaptured, score_aside
+from ml.serving.score import Scored
+from ml.serving.tick import CAPTURE_FAILED, Answered, Asked, Tick, Turn, note_uncaptured, score_aside
 from ml.serving.watch import Releases
 
 #: What is larger is decoded, or scored, in a thread, so that it does not hold up the others.
 THREAD_BYTES = 32 * 1024
 THREAD_ROWS = 200
-#: Threads for large requests, and how many of them may be at work or wait; who comes then is told to come back.
-THREADS = 2
-MAX_ASIDE = 32
 
 #: Refused before anything of them is worth a record, or can be recorded.
 _WITHOUT_RECORD = frozenset({Code.NOT_ALLOWED, Code.OVERLOADED})
 
-P = ParamSpec("P")
-T = TypeVar("T")
 #: Reads the body of a request whose head is known.
 ReadBody = Callable[[], Awaitable[bytes]]
 
@@ -79,10 +75,9 @@ class App:
         self._layouts = {name: compile_layout(use_case) for name, use_case in releases.use_cases().items()}
         self._pages = Pages(replica, releases, outbox, metrics)
         self._tick = Tick(releases, outbox, metrics)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
-        self._aside = 0
+        self._aside = Aside()
         self._tasks: set[asyncio.Task[None]] = set()
-        metrics.depth = lambda: self._tick.depth + self._aside + outbox.depth
+        metrics.depth = lambda: self._tick.depth + self._aside.depth + outbox.depth
         self._short = {path.encode(): route for name in self._layouts for path, route in short_paths(name)}
 
     @property
@@ -105,17 +100,11 @@ class App:
         self._metrics.count_rows(name, int(refused.code))
 
     def take(self, request: Request, route: Route, started: float, done: Callable[[Reply], None]) -> None:
-        """Have a small request answered together with the others of this turn; ``done`` is told the reply, once.
+        """Have a request answered, a small one together with the others of this turn; ``done`` is told the reply, once.
 
         Whatever is not right with it goes the long way, where it is refused and recorded.
         """
         layout = self._layouts[route.name]
-        try:
-            self._keys.check(request.headers, route.kind)
-            question = route.protocol.read(request, layout)
-        except Exception:  # it is told there
-            self._respond_later(request, started, done)
-            return
 
         def settle(reply: Reply | RequestRefused) -> None:
             if isinstance(reply, RequestRefused):
@@ -126,10 +115,33 @@ class App:
             self._metrics.count_reply(route.name, reply.status, time.perf_counter() - started)
             done(reply)
 
-        if len(question.batch.ids) > THREAD_ROWS:
+        def read() -> Question:
+            return route.protocol.read(request, layout)
+
+        try:
+            self._keys.check(request.headers, route.kind)
+            question = read() if len(request.body) <= THREAD_BYTES else None
+        except Exception:  # it is told there
             self._respond_later(request, started, done)
+            return
+        if question is None:
+            self._start(self._settle_large(read, route, request, settle))
+        elif len(question.batch.ids) > THREAD_ROWS:
+            self._start(self._settle_large(lambda: question, route, request, settle))
         else:
             self._tick.ask(Asked(question, layout, request.identity, settle))
+
+    async def _settle_large(
+        self, read: Callable[[], Question], route: Route, request: Request, settle: Answered
+    ) -> None:
+        reply: Reply | RequestRefused
+        try:
+            reply = await self._score_large(read, route, request)
+        except Exception as error:
+            reply = error if isinstance(error, RequestRefused) else _own_fault(error, request.identity)
+            if reply.code in _WITHOUT_RECORD:
+                self.note_refused(reply, route.name)
+        settle(reply)
 
     def _respond_later(self, request: Request, started: float, done: Callable[[Reply], None]) -> None:
         async def read() -> bytes:
@@ -138,7 +150,10 @@ class App:
         async def respond() -> None:
             done(await self.respond(request, read, started))
 
-        task = asyncio.get_running_loop().create_task(respond())
+        self._start(respond())
+
+    def _start(self, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(answering)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -201,17 +216,36 @@ class App:
         return self._layouts[name]
 
     async def _score(self, route: Route, layout: Layout, request: Request) -> Reply:
-        question = await self._run(len(request.body) > THREAD_BYTES, route.protocol.read, request, layout)
-        self._check_version(route)
-        if len(question.batch.ids) <= THREAD_ROWS:
-            return await self._ask_together(question, layout, request, pinned=bool(route.version))
-        turn = self._turn(route, request)
-        if turn.asked is None:
-            raise self._releases.no_model(route.name)
-        started = time.perf_counter()
-        scored = await self._run(True, score_aside, question, turn, layout, request.identity)
+        if len(request.body) > THREAD_BYTES:
+            return await self._score_large(lambda: route.protocol.read(request, layout), route, request)
+        question = route.protocol.read(request, layout)
+        if len(question.batch.ids) > THREAD_ROWS:
+            return await self._score_large(lambda: question, route, request)
+        if route.version:
+            Path(route.name, route.version, "").check(self._releases.require(route.name))
+        return await self._ask_together(question, layout, request, pinned=bool(route.version))
+
+    async def _score_large(self, read: Callable[[], Question], route: Route, request: Request) -> Reply:
+        """Answer to a question that is read, and scored when it has many rows, in one visit to a thread."""
+        turn, layout = self._turn(route, request), self._layouts[route.name]
+
+        def work() -> Question | tuple[Scored, float]:
+            question = read()
+            if turn.asked is None:
+                raise self._releases.no_model(route.name)
+            if route.version:
+                Path(route.name, route.version, "").check(turn.asked)
+            if len(question.batch.ids) <= THREAD_ROWS:
+                return question
+            started = time.perf_counter()
+            return score_aside(question, turn, layout, request.identity), time.perf_counter() - started
+
+        found = await self._aside.run(work)
+        if isinstance(found, Question):
+            return await self._ask_together(found, layout, request, pinned=bool(route.version))
+        scored, seconds = found
         if turn.trial is not None:
-            turn.trial.count(turn.model, scored.asked_codes, time.perf_counter() - started)
+            turn.trial.count(turn.model, scored.asked_codes, seconds)
         return await self._wait(lambda done: self._tick.capture(scored, layout, request.identity, done))
 
     def _turn(self, route: Route, request: Request) -> Turn:
@@ -220,10 +254,6 @@ class App:
         if trial is not None and not route.version and trial.takes(request.identity):
             return Turn(trial.candidate, self._releases.behind_candidate(name), trial)
         return Turn(self._releases.model(name), spare, trial)
-
-    def _check_version(self, route: Route) -> None:
-        if route.version:
-            Path(route.name, route.version, "").check(self._releases.require(route.name))
 
     async def _ask_together(self, question: Question, layout: Layout, request: Request, *, pinned: bool) -> Reply:
         return await self._wait(lambda done: self._tick.ask(Asked(question, layout, request.identity, done, pinned)))
@@ -243,7 +273,10 @@ class App:
         return reply
 
     async def _label(self, route: Route, layout: Layout, request: Request) -> Reply:
-        labels = await self._run(len(request.body) > THREAD_BYTES, decode_labels, request.body, layout.use_case)
+        def read() -> list[bytes]:
+            return decode_labels(request.body, layout.use_case)
+
+        labels = await self._aside.run(read) if len(request.body) > THREAD_BYTES else read()
         try:
             await self._outbox.append(layout.use_case.name, "label", request.identity, labels)
         except CaptureError as error:
@@ -267,25 +300,6 @@ class App:
 
     def _known(self, name: str) -> str:
         return name if name in self._layouts else ""
-
-    async def _run(self, aside: bool, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Result of a function, computed in a thread when that is worth the detour.
-
-        Raises
-        ------
-        RequestRefused
-            Too many wait for a thread (503).
-        """
-        if not aside:
-            return function(*arguments, **options)
-        if self._aside >= MAX_ASIDE:
-            raise RequestRefused(Code.OVERLOADED, f"{MAX_ASIDE} large requests are being worked on already")
-        self._aside += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, lambda: function(*arguments, **options))
-        finally:
-            self._aside -= 1
 
 
 def _own_fault(error: Exception, request_id: str) -> RequestRefused:

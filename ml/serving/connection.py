@@ -1,8 +1,8 @@
-"""One client's connection: uvicorn's, with limits on time and size, and a short way for small requests.
+"""One client's connection: uvicorn's, with limits on time and size, and a short way for requests that are not large.
 
-A small scoring request whose bytes come together needs no task, no queue and no timer: it is read here, asked at the
-end of this turn of the event loop (:mod:`ml.serving.tick`) and answered by one write. Everything else goes uvicorn's
-way through ASGI. A client that is slow, or sends what never ends, loses its connection and nobody else's time.
+A scoring request that is not large needs no queue and no timer: it is read here, a small one is asked at the end of
+this turn of the event loop (:mod:`ml.serving.tick`), and answered by one write. Everything else goes uvicorn's way
+through ASGI. A client that is slow, or sends what never ends, loses its connection and nobody else's time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ml.serving.short_request import ShortRequest
 MAX_CONNECTIONS = 1_000
 #: Request line and headers together.
 MAX_HEAD = 32 * 1024
-#: Bodies that are read here.
-SHORT_BYTES = 32 * 1024
+#: Bodies that are read here, without a task that waits for their parts.
+SHORT_BYTES = 128 * 1024
 
 #: What a client may take, seconds: between two requests, for a request's head, and to read an answer.
 IDLE_SECONDS = 30.0

@@ -129,10 +129,10 @@ def test_a_record_from_before_there_were_batches_is_read():
     ("change", "says"),
     [
         ({"ids": ["a"], "good": [0], "answered": [0]}, "record must have 2 rows, got 1"),
-        ({"probabilities": b"\0" * 8}, "2 rows of numbers cannot have 8 bytes"),
+        ({"probabilities": b"\0" * 4}, "2 rows of 1 numbers cannot have 4 bytes"),
         ({"classes": ["late"], "predicted": ["late", "never"]}, "class must be one of late, got never"),
         ({"answered": [0]}, "row 1 is neither answered nor refused"),
-        ({"numbers": b""}, "argument"),
+        ({"numbers": b""}, "2 rows of 1 numbers cannot have 0 bytes"),
     ],
 )
 def test_columns_that_do_not_fit_together_are_refused(change, says):

@@ -189,9 +189,9 @@ def test_both_lengths_at_once_are_refused(quick):
 
 
 def test_deep_json_is_a_problem_and_the_service_lives(quick, quay, row_of):
-    """A hundred thousand brackets, small enough and too large for the short way."""
+    """Thousands of brackets: small, large enough for a thread, and too large for the short way."""
     with quick.client() as client:
-        for depth in (3_000, 800_000):
+        for depth in (3_000, 10_000, 800_000):
             for body in (b"[" * depth, b'{"rows": ' * depth, b'{"data": [[' + b"[" * depth + b"]" * depth + b"]]}"):
                 assert client.post("/score/quay", content=body).status_code in {400, 422}
     assert score(quick, quay, row_of).status_code == 200

@@ -7,6 +7,7 @@ import gzip
 import json
 import struct
 import subprocess
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -282,3 +283,29 @@ def test_request_id_is_the_clients_own(served, installation, quay, row_of, given
     assert {reply.json()["request_id"], reply.headers["x-request-id"]} == {records[0]["request_id"]}
     assert [r.json()["request_id"] for r in refused] == [record["request_id"] for record in records[1:]]
     assert len({record["id"] for record in records}) == 3
+
+
+@pytest.mark.parametrize("count", [250, 1_500])
+def test_many_rows_are_answered_alike_by_every_protocol(served, installation, quay, row_of, on_paper, count):
+    """They go aside, with a small body or a large one: answers, a refusal in their midst, another version."""
+    rows = pd.DataFrame([row_of(quay) | {"depth": float(i % 100)} for i in range(count)])
+    table = json.loads(rows.to_json(orient="values"))
+    split = {"columns": list(rows.columns), "data": table}
+    body, headers = binary_request(quay_tensors(rows), outputs=[{"name": "probabilities"}])
+    with served.client() as client:
+        own = client.post("/score/quay", json={"data": table}).json()["predictions"]
+        asked = {"dataframe_split": split, "params": {"predict_method": "predict_proba"}}
+        mlflow = client.post("/invocations/quay", json=asked).json()["predictions"]
+        (v2,) = client.post("/v2/models/quay/infer", content=body, headers=headers).json()["outputs"]
+        table[70][0] = 101
+        partly = client.post("/score/quay", json={"data": table})
+        refused = client.post("/invocations/quay", json={"dataframe_split": split})
+        elsewhere = client.post("/v2/models/quay/versions/8/infer", content=body, headers=headers)
+
+    paper = on_paper_of(rows, quay, on_paper)
+    assert [answer["probabilities"][1] for answer in own] == pytest.approx(paper, abs=1e-6)
+    assert [row[1] for row in mlflow] == pytest.approx(paper, abs=1e-6)
+    assert v2["data"][1::2] == pytest.approx(paper, abs=1e-6)
+    assert (partly.status_code, refused.status_code, elsewhere.status_code) == (207, 422, 404)
+    assert [i for i, entry in enumerate(partly.json()["predictions"]) if "error" in entry] == [70]
+    assert Counter(record["code"] for record in installation.captured()) == {0: 4 * count - 1, 202: 2, 100: count}

@@ -120,7 +120,7 @@ def test_a_row_of_a_batch_that_does_not_fit_the_use_case_is_put_aside_alone(lake
     aside = lake.quarantined().sort_values("seq")
     assert aside["seq"].tolist() == [2, 4]
     assert aside["reason"].iloc[0].startswith("request: features.pier must be a category, got 7")
-    assert aside["reason"].iloc[1] == "request: 2 rows of numbers cannot have 1 bytes"
+    assert aside["reason"].iloc[1] == "request: 2 rows of 2 numbers cannot have 1 bytes"
     assert json.loads(aside["content"].iloc[0])["id"] == "b"
 
 
