@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -45,7 +45,13 @@ class InForce:
 
 
 def rules_in_force(
-    path: Path, *, store: AlertStore, telemetry: Telemetry, now: datetime, drill: Path | None = None
+    path: Path,
+    *,
+    store: AlertStore,
+    telemetry: Telemetry,
+    now: datetime,
+    drill: Path | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> InForce:
     """Rules of the file when it is sound, and kept; else those that were kept last, and an event says why.
 
@@ -53,6 +59,8 @@ def rules_in_force(
     ----------
     drill
         Rule file of a drill, which replaces the other while it is fresh and sound.
+    addresses
+        Of the installation, for links.
 
     Raises
     ------
@@ -60,8 +68,11 @@ def rules_in_force(
         The file has problems, and no sound one was ever read.
     """
     drilled = _read_drill(drill, now) if drill is not None else None
-    if drilled is not None:
-        return drilled
+    found = _read_own(path, store, telemetry, now) if drilled is None else drilled
+    return replace(found, rules=found.rules.at(addresses or {}))
+
+
+def _read_own(path: Path, store: AlertStore, telemetry: Telemetry, now: datetime) -> InForce:
     last = store.rule_file()
     text = ""
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ml.alerts.channels import Channels, Repairs, Trigger
 from ml.alerts.current import InForce, rules_in_force
 from ml.alerts.deliver import Sending, deliver_due
+from ml.alerts.links import addresses_of
 from ml.alerts.look import Look, look, tidy
 from ml.alerts.probe import probe, probe_mlflow, probe_replicas
 from ml.errors import PerennialError
@@ -84,7 +85,7 @@ def run_round(
     silent = probe_replicas(settings.outbox, now=clock())
     telemetry.add_rollups(rollups + silent + probe_mlflow(settings.mlflow_url, now=clock()))
     now = clock()
-    in_force = rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now, drill=settings.drill_rules)
+    in_force = _read_rules(settings, store, telemetry, now)
     found = look(in_force.rules, store=store, telemetry=telemetry, now=now, everything=everything)
     tries = deliver_due(open_sending(settings, in_force, trigger=trigger, repairs=repairs), clock=clock)
     problems += _attend(repairs)
@@ -95,6 +96,11 @@ def run_round(
         stale_after = _START_SECONDS + 3 * in_force.rules.tick.total_seconds()
         Heartbeat(time=clock(), stale_after=stale_after).write(settings.heartbeat)
     return Round(in_force, found, tuple(tries), problems)
+
+
+def _read_rules(settings: Settings, store: AlertStore, telemetry: Telemetry, now: datetime) -> InForce:
+    drill, addresses = settings.drill_rules, addresses_of(settings)
+    return rules_in_force(settings.alerts, store=store, telemetry=telemetry, now=now, drill=drill, addresses=addresses)
 
 
 def _attend(repairs: Repairs | None) -> tuple[str, ...]:

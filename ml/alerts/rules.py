@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from ml.alerts.conditions import AnyCondition
 from ml.alerts.filters import Strict
 from ml.alerts.health_limits import HealthLimits
+from ml.alerts.links import check_link, place_addresses
 from ml.errors import InputError, Problem
 from ml.records.event import Severity
 from ml.use_case.duration import Duration
@@ -151,6 +153,9 @@ class Rule(Strict):
         Whether an undecided condition leaves an alert as it is, or counts as clear.
     text
         Words of its own for the notice, with ``$value``, ``$group`` and others of :data:`WORDS`.
+    link
+        Where its notices lead, with ``$airflow``, ``$mlflow`` or ``$scoring`` and parts of its group; that of the file
+        where it is empty, or a part has no value.
     """
 
     name: Name
@@ -170,6 +175,7 @@ class Rule(Strict):
     undecided: Literal["hold", "clear"] = "hold"
     escalate: Escalation | None = None
     text: str = ""
+    link: str = ""
 
     @field_validator("persistence")
     @classmethod
@@ -193,6 +199,7 @@ class Rule(Strict):
         if unknown:
             allowed = ", ".join(self.condition.parts)
             raise ValueError(f"group_by of {self.condition.kind} must be of {allowed}; got {', '.join(unknown)}")
+        check_link(self.link, self.group_by)
         if self.lasting and self.persistence:
             raise ValueError("needs lasting or persistence, not both")
         return self
@@ -206,7 +213,7 @@ class RuleFile(Strict):
     groups
         Channels in order: a notice goes to the first, and to the next when that is dead.
     link
-        Address that notices lead to; empty for none.
+        Address that notices lead to whose rule has none, as with :class:`Rule`; empty for none.
     tick
         How often the alerting DAG looks: a rule is not looked at more often.
     health
@@ -226,9 +233,7 @@ class RuleFile(Strict):
     @field_validator("link")
     @classmethod
     def _link_is_an_address(cls, link: str) -> str:
-        if link and not link.startswith(("http://", "https://")):
-            raise ValueError(f"must begin with http:// or https://, got {link!r}")
-        return link
+        return check_link(link)
 
     @field_validator("tick")
     @classmethod
@@ -236,6 +241,11 @@ class RuleFile(Strict):
         if not timedelta(seconds=2) <= tick <= timedelta(seconds=60):
             raise ValueError(f"must be from 2s to 60s, got {tick.total_seconds():g}s")
         return tick
+
+    def at(self, addresses: Mapping[str, str]) -> RuleFile:
+        """The same with the addresses of an installation in the links."""
+        rules = (rule.model_copy(update={"link": place_addresses(rule.link, addresses)}) for rule in self.rules)
+        return self.model_copy(update={"link": place_addresses(self.link, addresses), "rules": tuple(rules)})
 
     def problems(self) -> tuple[Problem, ...]:
         """Names that lead nowhere or come twice."""

@@ -6,9 +6,10 @@ import string
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ml.alerts.links import find_link
 from ml.alerts.machine import Tell
 from ml.alerts.mail import digest_of
-from ml.alerts.rules import Rule, RuleFile
+from ml.alerts.rules import Rule, RuleFile, RunRunbook
 from ml.records.alert import AlertState, Notice
 from ml.store.telemetry import EventRow
 
@@ -28,19 +29,19 @@ def compose_notice(
     events
         Evidence, oldest first.
     """
-    label, use_case = group_label(state.group), _use_case(rule, state.group)
+    label, group = group_label(state.group), dict(zip(rule.group_by, state.group, strict=False))
     actions = rule.escalate.actions if tell == "escalated" and rule.escalate else rule.actions
     return Notice(
         key=notice_key(state, tell),
         rule=rule.name,
         group=state.group,
-        use_case=use_case,
+        use_case=_use_case(rule, state.group),
         kind=tell,
         time=now,
         severity="info" if tell == "resolved" else rule.severity,
         subject=f"{_WORDS[tell]}{rule.name}{f' ({label})' if label else ''}: {rule.description}",
-        text="\n".join(_lines(state, rule, tell, label, events)),
-        link=rules.link,
+        text="\n".join(_lines(state, rule, tell, label, events) + _repairs(rule, rules, tell)),
+        link=find_link(rule.link, group) or find_link(rules.link, {}),
         actions=actions,
     )
 
@@ -82,6 +83,15 @@ def _lines(state: AlertState, rule: Rule, tell: Tell, label: str, events: Sequen
         lines += ["", f"Who looks at it says so: perennial alerts ack {rule.name}"]
         lines.append(f"Was this worth being told? perennial alerts mark {rule.name} useful (or noise)")
     return lines
+
+
+def _repairs(rule: Rule, rules: RuleFile, tell: Tell) -> list[str]:
+    """Where the prepared repairs are explained that the rule has run."""
+    ways = [rules.channels[name] for action in rule.actions for name in rules.channels_of(action)]
+    named = dict.fromkeys(way.runbook for way in ways if isinstance(way, RunRunbook))
+    if not named or tell == "resolved":
+        return []
+    return [f"What repairs it, and how: {', '.join(f'docs/runbooks.md#{name}' for name in named)}"]
 
 
 def own_words(rule: Rule, state: AlertState, label: str) -> str:

@@ -88,6 +88,7 @@ def try_channel(
     """
     from ml.alerts.current import rules_in_force
     from ml.alerts.deliver import deliver_due
+    from ml.alerts.links import addresses_of
     from ml.alerts.round import open_sending
     from ml.errors import InputError
     from ml.records.alert import Notice
@@ -95,7 +96,8 @@ def try_channel(
 
     now = datetime.now(UTC)
     store = _store()
-    in_force = rules_in_force(settings().alerts, store=store, telemetry=_telemetry(), now=now)
+    addresses = addresses_of(settings())
+    in_force = rules_in_force(settings().alerts, store=store, telemetry=_telemetry(), now=now, addresses=addresses)
     if not in_force.rules.channels_of(action):
         known = ", ".join([*in_force.rules.groups, *in_force.rules.channels])
         raise InputError("no such channel or group", where="alerts", got=action, allowed=known)
