@@ -33,9 +33,9 @@ LEAK = """
 import sys
 from ml.serving.capture import Outbox
 kept, put = [], Outbox.put
-def leaking(self, *row):
+def leaking(self, *row, **named):
     kept.append(bytearray(4096))
-    put(self, *row)
+    put(self, *row, **named)
 Outbox.put = leaking
 from ml.serving.__main__ import main
 sys.exit(main(sys.argv[1:]))
