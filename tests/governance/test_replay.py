@@ -268,7 +268,7 @@ def test_an_id_that_was_never_seen_is_bad_input(installed):
 def test_an_id_that_was_used_twice_needs_a_time(installed):
     """Both times are told; with one of them it is that request, and with a third one none."""
     record = json.dumps({"id": "x", "event_time": None, "model_version": None, "code": 101, "detail": "no", "raw": ""})
-    capture(installed, {"one": [record.encode()]}, at=1_790_000_000.0)
+    capture(installed, {"one": [(record.encode(), 1)]}, at=1_790_000_000.0)
 
     with pytest.raises(
         InputError, match="does not name one request; where: --at; got: one, 2 times; allowed: ferry 20"
