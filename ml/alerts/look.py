@@ -64,7 +64,7 @@ def look(rules: RuleFile, *, store: AlertStore, telemetry: Telemetry, now: datet
 
         def judge(book: Book) -> Changes:
             mine = due_rules(due, {} if everything else book.looked, now)
-            return judge_rules(mine, evidence, book, rules=rules, now=now)
+            return judge_rules(_not_overtaken(mine, book, now), evidence, book, rules=rules, now=now)
 
         changes = store.change(judge, now=now)
     return Look(now, tuple(changes.looked), tuple(changes.transitions), tuple(changes.notices))
@@ -94,6 +94,11 @@ def due_rules(rules: Sequence[Rule], looked: Mapping[str, datetime], now: dateti
         for rule in rules
         if rule.enabled and (rule.name not in looked or now - looked[rule.name] >= rule.every * _SLACK)
     )
+
+
+def _not_overtaken(rules: Iterable[Rule], book: Book, now: datetime) -> tuple[Rule, ...]:
+    """Rules that nobody has judged on newer evidence meanwhile."""
+    return tuple(rule for rule in rules if book.looked.get(rule.name, now) <= now)
 
 
 def gather(

@@ -61,6 +61,20 @@ def test_somebody_who_asks_does_not_wait_until_a_rule_is_due(installation, event
     assert len(look(rules, now=now, everything=True, **stores).notices) == 1
 
 
+def test_a_look_that_was_overtaken_changes_nothing(installation, event, rules_of):
+    """Somebody who asked about everything before the event, and is slow, does not take back what a later look found."""
+    rules = rules_of(FAILED)
+    stores = {"store": installation.store, "telemetry": installation.telemetry}
+    installation.tell(event(1))
+    fired = installation.look(rules, 2)
+
+    overtaken = look(rules, now=installation.now - timedelta(minutes=2), everything=True, **stores)
+
+    assert [step.step for step in fired.transitions] == ["fired"]
+    assert (overtaken.looked, overtaken.transitions, overtaken.notices) == ((), (), ())
+    assert installation.look(rules, 3).notices == ()
+
+
 def test_events_of_an_outage_of_alerting_are_told_when_it_is_over(installation, event, rules_of):
     """Nobody looked for two hours; what happened in the first is long out of its window."""
     rules = rules_of(FAILED)
