@@ -28,8 +28,10 @@ _PRUNED_EVERY = 1_000
 PATIENCE_SECONDS = 2.0
 _RETRY_SECONDS = 0.002
 
-#: Pages of 4 KiB in the log beyond which a commit carries them over itself; :meth:`Outbox.sync` comes long before.
-_CHECKPOINT_PAGES = 16_000
+#: Pages of 4 KiB in the log beyond which :meth:`Outbox.sync` has it begin anew, and beyond which a commit does so
+#: itself, which makes everybody wait for the disk; and how long :meth:`Outbox.sync` tries to keep writers out for it.
+_RESTART_PAGES, _CHECKPOINT_PAGES = 8_000, 64_000
+_RESTART_SECONDS = 0.005
 
 #: Pruning must not walk through the whole backlog.
 _INDEX = "CREATE INDEX IF NOT EXISTS unrouted ON captured (seq) WHERE use_case = ''"
@@ -150,7 +152,8 @@ class Outbox:
         """Return when everything that was written so far would survive a power cut; blocks, for a thread.
 
         The log is also carried over into the file, which no commit does by itself as long as this keeps up: it would
-        make the one request that it meets wait for the disk.
+        make the requests that it meets wait for the disk. Under load something is always written meanwhile, so a log
+        that is long is closed to writers for the few pages that are left: else it would never begin anew.
         """
         try:
             handle = os.open(f"{self._path}-wal", os.O_RDONLY)
@@ -161,11 +164,13 @@ class Outbox:
         finally:
             os.close(handle)
         with suppress(sqlite3.Error), closing(self._connect_beside()) as beside:
-            beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _, pages, _ = beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages > _RESTART_PAGES:
+                beside.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _connect_beside(self) -> sqlite3.Connection:
         # Never makes a file: one that was moved away is noticed by the next write.
-        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True, timeout=0)
+        return sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True, timeout=_RESTART_SECONDS)
 
     def try_again(self) -> str:
         """What keeps rows from being recorded, empty when nothing does; after a fault a write is tried."""

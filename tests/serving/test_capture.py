@@ -111,6 +111,30 @@ def test_rows_survive_without_a_close(path):
     second.close()
 
 
+def test_the_log_begins_anew_although_something_is_always_written(outbox, path, monkeypatch):
+    """Rows of 4 KiB without a pause, and somebody who carries over: the log is shorter than half of them."""
+    monkeypatch.setattr(capture, "_RESTART_PAGES", 100)
+    over = threading.Event()
+
+    def carry() -> None:
+        while not over.is_set():
+            outbox.sync()
+
+    async def write(rows: int) -> None:
+        for number in range(rows):
+            await outbox.append("quay", "request", f"r-{number}", [bytes(4_096)])
+
+    carrier = threading.Thread(target=carry)
+    carrier.start()
+    try:
+        asyncio.run(write(20_000))
+    finally:
+        over.set()
+        carrier.join()
+
+    assert path.with_name(f"{path.name}-wal").stat().st_size < 20_000 * 4_096 / 2
+
+
 def test_others_are_served_while_an_ingester_writes(outbox, path):
     """A lock of 0.3 s delays the append, not the event loop; then everything that waited is written at once."""
 
