@@ -99,6 +99,6 @@ def test_parts_can_be_run_alone_and_unknown_ones_are_refused(capsys):
     assert parse(["detection", "--json"]).parts == ["detection"]
     with pytest.raises(SystemExit):
         parse(["detecting"])
-    assert f"got detecting; allowed: {', '.join(PARTS)}" in " ".join(capsys.readouterr().err.split())
+    assert "got detecting; allowed: drift, memory, years, scoring, batches, detection" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         parse(["drift", "--plot", "a.png"])

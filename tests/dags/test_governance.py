@@ -66,6 +66,7 @@ def test_a_report_that_cannot_be_made_stops_no_other(dagbag, champion, monkeypat
     assert set(files) == set(before)
     # The project audit tells of the reports that are there while it is written, and these were not there before.
     assert [name for name in files if files[name] != before[name] and not name.startswith("project.")] == []
+    assert write(dagbag) == ("failed", before)
 
 
 def shelf_client():

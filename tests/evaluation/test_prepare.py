@@ -6,7 +6,6 @@ import os
 import sys
 import textwrap
 
-import psutil
 import pytest
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +19,7 @@ from ml.training.cost import COST
 from ml.training.fit import NoCandidate
 from ml.training.graph import MODEL, PACKAGE, PARITY, REFERENCE
 from ml.use_case import UseCase
+from tests.children import children, left_behind
 
 #: Each takes its trial's rows well, and more of them badly.
 GREEDY = """
@@ -104,6 +104,7 @@ def test_the_next_best_stands_in_for_one_that_exceeds_its_caps(ferry, estimator,
     """The first is recorded without a loss, the second is packaged, and no process is left behind."""
     run, folder, _ = ferry({"greedy": f"greedy_refits.{estimator}", "line": "logistic_regression"}, **caps)
 
+    before = children()
     chosen = run()
 
     assert chosen.chosen == "line"
@@ -111,8 +112,7 @@ def test_the_next_best_stands_in_for_one_that_exceeds_its_caps(ferry, estimator,
     assert stopped.loss.value is None
     assert told in stopped.detail
     assert (folder / MODEL).exists()
-    alive = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    assert [p for p in alive if "capped_child" in " ".join(p.cmdline())] == []
+    assert left_behind(before, "capped_child") == []
 
 
 def test_no_candidate_is_left(ferry, tmp_path):

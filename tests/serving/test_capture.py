@@ -84,8 +84,11 @@ def test_an_ingester_that_is_writing_when_a_replica_starts_is_waited_for(outbox,
         other.execute("BEGIN IMMEDIATE")
         ended = threading.Timer(0.1, other.execute, ["COMMIT"])
         ended.start()
-        Outbox(path).close()
+        second = Outbox(path)
         ended.join()
+
+    assert append(second, "a") == [None]
+    second.close()
 
 
 def test_requests_of_one_tick_share_one_commit(outbox):

@@ -4,13 +4,13 @@ import sys
 import textwrap
 import time
 
-import psutil
 import pytest
 
 from ml.errors import DataError
 from ml.training.capped import fit_within_caps
 from ml.training.fit import choose
 from ml.training.trial import fit_candidate
+from tests.children import children, left_behind
 
 GREEDY = """
 from sklearn.linear_model import LogisticRegression
@@ -98,13 +98,13 @@ def test_within_its_caps_a_trial_is_what_it_is_without(trial):
 )
 def test_what_exceeds_its_caps_is_stopped_and_recorded(trial, estimator, caps, told):
     """No loss, a reason that names the cap, and no process left behind."""
+    before = children()
     result, seconds, _, _ = trial(f"greedy_estimators.{estimator}", **caps)
 
     assert result.loss.value is None
     assert told in result.detail
     assert seconds < 30
-    alive = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-    assert [p for p in alive if "capped_child" in " ".join(p.cmdline())] == []
+    assert left_behind(before, "capped_child") == []
 
 
 def test_the_others_go_on(trial):
