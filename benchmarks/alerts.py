@@ -19,7 +19,7 @@ from rich.table import Table
 from ml.alerts.current import rules_in_force
 from ml.alerts.look import look
 from ml.records.event import Event
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.records.rollup import Rollup
 from ml.serving.metrics import BOUNDS, Metrics
 from ml.serving.telemetry import TelemetryWriter
@@ -183,12 +183,9 @@ def _burst(folder: Path, *, seconds: int, rate: int = 10_000) -> tuple[float, fl
         writer = TelemetryWriter("replica-0", metrics, outbox=outbox, spool=spool)
         spent, rolled = 0.0, time.time()
         for second in range(seconds):
-            rows = [(f"{second}-{number}", payload.encode()) for number in range(rate)]
-            insert = (
-                "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES ('q','request',?,0,?)"
-            )
+            rows = [("q", "request", f"{second}-{number}", 0.0, payload.encode(), 1) for number in range(rate)]
             db.execute("BEGIN")
-            db.executemany(insert, rows)
+            db.executemany(INSERT, rows)
             db.execute("COMMIT")
             metrics.count_rows("q", 202, rate)
             began = time.thread_time()

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.years import draw_weather
 from ml.records.measure import Window
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.settings import PROJECT
 from ml.store.lake import Lake
 from ml.store.outbox import count_waiting
@@ -116,8 +116,7 @@ def capture(folder: Path, use_case: UseCase, rows: int) -> Path:
         outbox.execute(SCHEMA)
         outbox.execute("BEGIN")
         outbox.executemany(
-            "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, 'request', ?, ?, ?)",
-            ((use_case.name, "r", time.time(), payload) for payload in _payloads(use_case, rows)),
+            INSERT, ((use_case.name, "request", "r", time.time(), payload, 1) for payload in _payloads(use_case, rows))
         )
         outbox.execute("COMMIT")
     return path

@@ -40,7 +40,7 @@ NAME = "harbour_weather"
 RULE = "inference_errors"
 BURSTS = 6
 SEED = 20130301
-#: What the issue allows, seconds.
+#: What a notice may take, seconds.
 BUDGET = 60.0
 #: Who takes longer has lost something.
 PATIENCE = 180.0

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from benchmarks.fleet import free_port
 from benchmarks.load import Load, generator, put_load
 from benchmarks.peers.environment import prepare
-from benchmarks.servers import PEERS, Row, Running, Server, ask, free_port, ours, running
+from benchmarks.servers import PEERS, Row, Running, Server, ask, ours, running
 from ml.records.decision import RetrainRequest
 from ml.records.release import Package, ReleaseManifest
 from ml.registry.golden import load_session

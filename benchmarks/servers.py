@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+from benchmarks.fleet import free_port
 from benchmarks.peers.environment import BENTOML, FASTAPI, FOLDER, LITSERVE, MLFLOW, MLSERVER, Peer
 from ml.settings import PROJECT, Settings
 
@@ -137,13 +137,6 @@ def running(server: Server, python: Path, model: Path, settings: Settings, *, po
     finally:
         for process in started:
             _end(process)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 _FIRST = [4.5, 0.5, 20.0, 180.0, 16.0, 1013.0, 1.0]

@@ -28,7 +28,7 @@ from ml.records.base import Record
 from ml.records.decision import MonitorDecision, Parity, RetrainRequest, ServingCost
 from ml.records.governance import AliasMove
 from ml.records.measure import Window
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.records.release import Package
 from ml.registry.alias import move_alias
 from ml.registry.memory import MemoryRegistry
@@ -251,11 +251,9 @@ class WeatherYear:
             rows = []
             for kind, payload, when in payloads:
                 self._seq += 1
-                rows.append(
-                    (self.use_case.name, kind, f"r-{self._seq}", when.timestamp(), json.dumps(payload).encode())
-                )
-            statement = "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)"
-            outbox.executemany(statement, rows)
+                content = json.dumps(payload).encode()
+                rows.append((self.use_case.name, kind, f"r-{self._seq}", when.timestamp(), content, 1))
+            outbox.executemany(INSERT, rows)
         outbox.close()
 
     def _monitor(self, end: datetime) -> None:

@@ -24,7 +24,7 @@ from ml.policy.decide import Past, decide
 from ml.policy.live import gather_evidence
 from ml.records.decision import DriftCheck, MonitorDecision
 from ml.records.measure import Window
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.registry.mlflow_checks import log_check
 from ml.settings import PROJECT, prepare_mlflow
 from ml.store.control import ControlStore
@@ -126,10 +126,7 @@ class Installation:
         return self.use_case.target.class_names
 
     def _write(self, kind: str, payload: dict[str, object]) -> None:
-        row = (self.use_case.name, kind, "r", time.time(), json.dumps(payload).encode())
-        self._outbox.execute(
-            "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)", row
-        )
+        self._outbox.execute(INSERT, (self.use_case.name, kind, "r", time.time(), json.dumps(payload).encode(), 1))
 
     def _check(self, lake: Lake, control: ControlStore, window: Window) -> DriftCheck:
         pieces = window.pieces(self.use_case.monitoring.block)

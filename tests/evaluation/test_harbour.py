@@ -13,7 +13,7 @@ from ml.evaluation.metrics import log_loss_rows
 from ml.evaluation.predict import contender, predict
 from ml.records.decision import RetrainRequest
 from ml.records.measure import Window
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.store.lake import Lake
 from ml.training.assemble import assemble
 from ml.training.check import check_data
@@ -73,10 +73,7 @@ def serve(use_case, lake, outbox, stream, model):
         label = {"class": row["label"], "known_at": known_at, "source": "test"}
         for kind, content in (("request", moment | answer), ("label", label)):
             payload = json.dumps({"id": row["id"]} | content).encode()
-            connection.execute(
-                "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, 'r', ?, ?)",
-                (use_case.name, kind, row["event_time"].timestamp(), payload),
-            )
+            connection.execute(INSERT, (use_case.name, kind, "r", row["event_time"].timestamp(), payload, 1))
     connection.commit()
     connection.close()
     lake.ingest(outbox)

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from ml.errors import ConflictError, InputError
 from ml.records.event import Event
+from ml.records.outbox import INSERT
 from ml.records.retention import Pruned
 from ml.records.rollup import Rollup
 from ml.runbooks.prune import PRUNED, find_expired
@@ -45,9 +46,7 @@ def declare(world: World, **retention: str) -> None:
 def capture(replica: Replica, kind: str, payload: dict | bytes, *, age: float) -> None:
     """A row that was received so many days ago."""
     content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    values = ("ferry", kind, "r", (NOW - timedelta(days=age)).timestamp(), content)
-    insert = "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)"
-    replica._connection.execute(insert, values)
+    replica._connection.execute(INSERT, ("ferry", kind, "r", (NOW - timedelta(days=age)).timestamp(), content, 1))
 
 
 def answer(replica: Replica, name: str, *, age: float, happened: float) -> None:

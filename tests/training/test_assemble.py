@@ -9,7 +9,7 @@ import pytest
 
 from ml.errors import DataError, UseCaseError
 from ml.records.decision import RetrainRequest
-from ml.records.outbox import SCHEMA
+from ml.records.outbox import INSERT, SCHEMA
 from ml.store.fingerprint import fingerprint
 from ml.store.lake import Lake
 from ml.training.assemble import InsufficientData, assemble
@@ -47,10 +47,8 @@ class World:
             }
             label = {"id": row["id"], "class": row["label"], "known_at": known_at.isoformat(), "source": "quay"}
             for kind, payload in (("request", answer), ("label", label)):
-                connection.execute(
-                    "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)",
-                    ("ferry", kind, "r", row["event_time"].timestamp(), json.dumps(payload).encode()),
-                )
+                values = ("ferry", kind, "r", row["event_time"].timestamp(), json.dumps(payload).encode(), 1)
+                connection.execute(INSERT, values)
         connection.close()
         self.lake.ingest(outbox)
 

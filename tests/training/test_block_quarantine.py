@@ -158,7 +158,7 @@ def test_the_command_lists_and_releases(tmp_path, monkeypatch, harbour, rows):
 
 def test_labels_are_told_with_their_source_and_conflicts(tmp_path, harbour):
     """The newest teller; two labels that differ are a conflict, the same one twice is none."""
-    from ml.records.outbox import SCHEMA
+    from ml.records.outbox import INSERT, SCHEMA
 
     lake = Lake(tmp_path / "lake", harbour)
     (tmp_path / "outbox").mkdir()
@@ -168,10 +168,7 @@ def test_labels_are_told_with_their_source_and_conflicts(tmp_path, harbour):
     for minute, (name, label, source) in enumerate(told):
         known = NOW + timedelta(minutes=minute)
         payload = json.dumps({"id": name, "class": label, "known_at": known.isoformat(), "source": source}).encode()
-        connection.execute(
-            "INSERT INTO captured (use_case, kind, request_id, received_at, payload) VALUES (?, ?, ?, ?, ?)",
-            ("harbour_weather", "label", "r", NOW.timestamp(), payload),
-        )
+        connection.execute(INSERT, ("harbour_weather", "label", "r", NOW.timestamp(), payload, 1))
     connection.close()
     lake.ingest(tmp_path / "outbox")
     from ml.records.measure import Window
