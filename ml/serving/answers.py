@@ -18,6 +18,7 @@ from ml.serving.decode import Batch, Layout, graph_inputs
 from ml.serving.degraded import Degraded
 from ml.serving.model import Model
 from ml.serving.problem import RowRefusal
+from ml.serving.reference import Reference
 from ml.serving.repeats import Repeats
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,11 @@ def refuse_failure(error: Exception) -> RowRefusal:
 PREPARING = "Name:'prepare/"
 
 
+def reference_of(model: Model, layout: Layout) -> Reference | None:
+    """What training has seen; None where nobody looks whether rows are unlike it."""
+    return None if layout.use_case.serving.out_of_distribution == "ignore" else model.reference
+
+
 def say_beyond(count: int, layout: Layout) -> str:
     """How a row is unlike the training data."""
     return f"{count} of {len(layout.use_case.features)} features lie beyond what training has seen"
@@ -178,11 +184,11 @@ def _find_unsound(told: NDArray[np.float64], layout: Layout) -> dict[int, _Refus
 
 def _find_beyond(inputs: dict[str, NDArray[Any]], model: Model, layout: Layout) -> dict[int, int]:
     """Features beyond what training has seen, of rows that have enough of them to matter."""
-    serving = layout.use_case.serving
-    if model.reference is None or serving.out_of_distribution == "ignore":
+    reference = reference_of(model, layout)
+    if reference is None:
         return {}
-    least = max(serving.out_of_distribution_share * len(layout.use_case.features), 1)
-    counts = model.reference.count_beyond(inputs)
+    least = max(layout.use_case.serving.out_of_distribution_share * len(layout.use_case.features), 1)
+    counts = reference.count_beyond(inputs)
     return {row: int(counts[row]) for row in np.flatnonzero(counts >= least).tolist()}
 
 

@@ -82,7 +82,7 @@ class App:
 
     @property
     def short(self) -> Mapping[bytes, Route]:
-        """Routes of small scoring requests, by path."""
+        """Routes of scoring requests that may go the short way, by path."""
         return self._short
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,21 +115,16 @@ class App:
             self._metrics.count_reply(route.name, reply.status, time.perf_counter() - started)
             done(reply)
 
-        def read() -> Question:
-            return route.protocol.read(request, layout)
-
         try:
             self._keys.check(request.headers, route.kind)
-            question = read() if len(request.body) <= THREAD_BYTES else None
+            found = _read_small(route, layout, request)
         except Exception:  # it is told there
             self._respond_later(request, started, done)
             return
-        if question is None:
-            self._start(self._settle_large(read, route, request, settle))
-        elif len(question.batch.ids) > THREAD_ROWS:
-            self._start(self._settle_large(lambda: question, route, request, settle))
+        if isinstance(found, Question):
+            self._tick.ask(Asked(found, layout, request.identity, settle))
         else:
-            self._tick.ask(Asked(question, layout, request.identity, settle))
+            self._start(self._settle_large(found, route, request, settle))
 
     async def _settle_large(
         self, read: Callable[[], Question], route: Route, request: Request, settle: Answered
@@ -216,14 +211,12 @@ class App:
         return self._layouts[name]
 
     async def _score(self, route: Route, layout: Layout, request: Request) -> Reply:
-        if len(request.body) > THREAD_BYTES:
-            return await self._score_large(lambda: route.protocol.read(request, layout), route, request)
-        question = route.protocol.read(request, layout)
-        if len(question.batch.ids) > THREAD_ROWS:
-            return await self._score_large(lambda: question, route, request)
+        found = _read_small(route, layout, request)
+        if not isinstance(found, Question):
+            return await self._score_large(found, route, request)
         if route.version:
             Path(route.name, route.version, "").check(self._releases.require(route.name))
-        return await self._ask_together(question, layout, request, pinned=bool(route.version))
+        return await self._ask_together(found, layout, request, pinned=bool(route.version))
 
     async def _score_large(self, read: Callable[[], Question], route: Route, request: Request) -> Reply:
         """Answer to a question that is read, and scored when it has many rows, in one visit to a thread."""
@@ -300,6 +293,24 @@ class App:
 
     def _known(self, name: str) -> str:
         return name if name in self._layouts else ""
+
+
+def _read_small(route: Route, layout: Layout, request: Request) -> Question | Callable[[], Question]:
+    """The question of a request that is small; of a large one what gives it, for a thread.
+
+    Raises
+    ------
+    RequestRefused
+        A small body is not understood.
+    """
+
+    def read() -> Question:
+        return route.protocol.read(request, layout)
+
+    if len(request.body) > THREAD_BYTES:
+        return read
+    question = read()
+    return question if len(question.batch.ids) <= THREAD_ROWS else lambda: question
 
 
 def _own_fault(error: Exception, request_id: str) -> RequestRefused:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from ml.serving.answers import Answers, Found
+from ml.serving.answers import Answers, Found, reference_of
 from ml.serving.decode import Batch, Layout
 from ml.serving.degraded import Degraded
 from ml.serving.http import Reply, reply_json
@@ -43,11 +43,6 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     def degraded(self) -> Degraded | None:
         """Why it was not the present version that answered; None when it was."""
         return self.found.degraded
-
-    @property
-    def looks_beyond(self) -> bool:
-        """Whether clients are told of each row if it is unlike the training data."""
-        return self.layout.use_case.serving.out_of_distribution != "ignore" and self.model.reference is not None
 
 
 #: The reply to an outcome of which at least one row was answered, in the form of one protocol.
@@ -104,7 +99,8 @@ def _tell_answers(outcome: Outcome) -> list[Any]:
 def _asides(outcome: Outcome) -> tuple[Iterable[bool | UnsetType], Iterable[list[dict[str, Any]] | UnsetType]]:
     """What is told beside each answer: whether its row is unlike the training data, and what policies made of it."""
     rows, beyond, noted = outcome.answers.rows, outcome.found.beyond, outcome.batch.notes
-    strange: Iterable[bool | UnsetType] = repeat(False if outcome.looks_beyond else UNSET)
+    looked = reference_of(outcome.model, outcome.layout) is not None
+    strange: Iterable[bool | UnsetType] = repeat(False if looked else UNSET)
     if beyond:
         strange = [row in beyond for row in rows]
     if not noted:
