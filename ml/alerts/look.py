@@ -58,13 +58,13 @@ def look(rules: RuleFile, *, store: AlertStore, telemetry: Telemetry, now: datet
         The control database does not answer; nothing has changed.
     """
     before = store.book(now)
-    due = due_rules(rules.rules, {} if everything else before.looked, now)
+    due = due_rules(rules.rules, before.looked, now, everything=everything)
     with _uncollected():
         evidence = gather(due, before.looked, telemetry, begin=now, end=now)
 
         def judge(book: Book) -> Changes:
-            mine = due_rules(due, {} if everything else book.looked, now)
-            return judge_rules(_not_overtaken(mine, book, now), evidence, book, rules=rules, now=now)
+            mine = due_rules(due, book.looked, now, everything=everything)
+            return judge_rules(mine, evidence, book, rules=rules, now=now)
 
         changes = store.change(judge, now=now)
     return Look(now, tuple(changes.looked), tuple(changes.transitions), tuple(changes.notices))
@@ -87,18 +87,24 @@ def tidy(store: AlertStore, *, now: datetime) -> None:
     store.forget(quiet_before=now - _QUIET_KEPT, history_before=now - _HISTORY_KEPT)
 
 
-def due_rules(rules: Sequence[Rule], looked: Mapping[str, datetime], now: datetime) -> tuple[Rule, ...]:
-    """Enabled rules whose last look is long enough ago."""
+def due_rules(
+    rules: Sequence[Rule], looked: Mapping[str, datetime], now: datetime, *, everything: bool = False
+) -> tuple[Rule, ...]:
+    """Enabled rules whose last look is long enough ago.
+
+    Parameters
+    ----------
+    everything
+        Whether any time is long enough; a rule that was judged on newer evidence is not due all the same.
+    """
     return tuple(
         rule
         for rule in rules
-        if rule.enabled and (rule.name not in looked or now - looked[rule.name] >= rule.every * _SLACK)
+        if rule.enabled
+        and (
+            rule.name not in looked or now - looked[rule.name] >= (timedelta(0) if everything else rule.every * _SLACK)
+        )
     )
-
-
-def _not_overtaken(rules: Iterable[Rule], book: Book, now: datetime) -> tuple[Rule, ...]:
-    """Rules that nobody has judged on newer evidence meanwhile."""
-    return tuple(rule for rule in rules if book.looked.get(rule.name, now) <= now)
 
 
 def gather(
