@@ -31,7 +31,7 @@ def show(every: Annotated[bool, typer.Option("--all", help="Quiet ones, too.")] 
 
     Example: perennial alerts list
     """
-    found = sorted(_store().book(datetime.now(UTC)).states.values(), key=lambda s: (s.since, s.rule, s.group))
+    found = sorted(open_store().book(datetime.now(UTC)).states.values(), key=lambda s: (s.since, s.rule, s.group))
     states = [state for state in found if every or state.active or state.phase == "pending"]
     if as_json:
         print_json({"alerts": [state.model_dump(mode="json", exclude={"format", "recent"}) for state in states]})
@@ -95,7 +95,7 @@ def try_channel(
     from ml.settings import settings
 
     now = datetime.now(UTC)
-    store = _store()
+    store = open_store()
     addresses = addresses_of(settings())
     in_force = rules_in_force(settings().alerts, store=store, telemetry=_telemetry(), now=now, addresses=addresses)
     if not in_force.rules.channels_of(action):
@@ -135,7 +135,7 @@ def ack(rule: RuleName, group: Group = None, actor: Actor = None, as_json: Json 
     from ml.alerts.acknowledge import acknowledge_alerts
 
     by = actor or getpass.getuser()
-    states = acknowledge_alerts(_store(), rule, _group(group), now=datetime.now(UTC), actor=by)
+    states = acknowledge_alerts(open_store(), rule, group_of(group), now=datetime.now(UTC), actor=by)
     seen = "; ".join(", ".join(state.group) for state in states if state.group)
     tell("alert_acknowledged", f"{rule}{f' ({seen})' if seen else ''}: seen by {by}", use_case=None)
     if as_json:
@@ -156,7 +156,7 @@ def history(
 
     Example: perennial alerts history --rule inference_errors --since 7d
     """
-    store, begin = _store(), age_or_moment(since, datetime.now(UTC))
+    store, begin = open_store(), age_or_moment(since, datetime.now(UTC))
     steps = store.history(rule=rule, since=begin, limit=limit)[::-1]
     tries = [one for one in store.deliveries(limit=10 * limit)[::-1] if one.time >= begin]
     if rule is not None:
@@ -194,7 +194,9 @@ def mark(
     if verdict not in {"useful", "noise"}:
         raise InputError("no such mark", where="VERDICT", got=verdict, allowed="useful, noise")
     by, now = actor or getpass.getuser(), datetime.now(UTC)
-    marks = mark_alert(_store(), rule, _group(group), "useful" if verdict == "useful" else "noise", now=now, actor=by)
+    marks = mark_alert(
+        open_store(), rule, group_of(group), "useful" if verdict == "useful" else "noise", now=now, actor=by
+    )
     if as_json:
         print_json({"marks": [one.model_dump(mode="json", exclude={"format"}) for one in marks]})
         return
@@ -212,7 +214,7 @@ def scoreboard(since: Since = "90d", as_json: Json = False) -> None:
 
     from ml.alerts.scoreboard import score_rules
 
-    store = _store()
+    store = open_store()
     steps = store.history(since=age_or_moment(since, datetime.now(UTC)), limit=1_000_000)
     scores = score_rules(steps, store.marks())
     if as_json:
@@ -244,7 +246,7 @@ def _replay(rules: list[Any], since: str, *, as_json: bool) -> None:
     telemetry = _telemetry()
     collect_spools(telemetry, settings().telemetry)
     begin = age_or_moment(since, now)
-    found = replay(rules, telemetry, since=begin, until=now, silences=_store().book(now).silences)
+    found = replay(rules, telemetry, since=begin, until=now, silences=open_store().book(now).silences)
     if as_json:
         told = [asdict(one) | {"fired": one.fired} for one in found]
         for one, shown in zip(found, told, strict=True):
@@ -293,14 +295,16 @@ def _print_sound(rules: RuleFile, *, as_json: bool) -> None:
     stdout.print(f"{len(rules.rules)} rules, all sound", markup=False)
 
 
-def _rules() -> RuleFile:
+def read_rules() -> RuleFile:
+    """Rules of this installation's file."""
     from ml.alerts.rules import load_rules
     from ml.settings import settings
 
     return load_rules(settings().alerts)
 
 
-def _store() -> AlertStore:
+def open_store() -> AlertStore:
+    """Alerts of this installation."""
     from ml.settings import settings
     from ml.store.alerts import AlertStore
 
@@ -314,7 +318,8 @@ def _telemetry() -> Any:
     return Telemetry(settings().control_url)
 
 
-def _group(values: list[str] | None) -> tuple[str, ...] | None:
+def group_of(values: list[str] | None) -> tuple[str, ...] | None:
+    """Values of ``--group``; None for every group."""
     return tuple(values) if values else None
 
 

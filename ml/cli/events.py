@@ -97,17 +97,31 @@ def age_or_moment(text: str, now: datetime) -> datetime:
     '2026-01-05T10:30:00+00:00'
     """
     from ml.errors import InputError
-    from ml.records.base import as_utc
     from ml.use_case.duration import parse_duration
 
+    allowed = "24h or 2026-01-05T12:00"
     try:
         age: timedelta = parse_duration(text)
         return now - age
     except ValueError:
         pass
     except OverflowError as error:
-        raise InputError("no such moment", where="--since", got=text, allowed="24h or 2026-01-05T12:00") from error
+        raise InputError("no such moment", where="--since", got=text, allowed=allowed) from error
+    return read_moment(text, "no such moment", where="--since", allowed=allowed)
+
+
+def read_moment(text: str, problem: str, *, where: str, allowed: str) -> datetime:
+    """Moment of a text in ISO 8601, UTC where it names no zone.
+
+    Raises
+    ------
+    InputError
+        It is none: the problem in these words.
+    """
+    from ml.errors import InputError
+    from ml.records.base import as_utc
+
     try:
         return as_utc(datetime.fromisoformat(text))
     except ValueError as error:
-        raise InputError("no such moment", where="--since", got=text, allowed="24h or 2026-01-05T12:00") from error
+        raise InputError(problem, where=where, got=text, allowed=allowed) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ml.cli.events import read_moment
 from ml.cli.options import Json
 from ml.cli.output import print_json, stderr, stdout
 
@@ -253,12 +254,6 @@ def _print_champion(champion: ChampionThen) -> None:
 
 
 def _moment(text: str) -> datetime:
-    from ml.errors import InputError
-    from ml.records.base import as_utc
-
     if text == "now":
         return datetime.now(UTC)
-    try:
-        return as_utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise InputError("no time", where="TIME", got=text, allowed="2026-11-24, 2026-11-24T13:00, now") from error
+    return read_moment(text, "no time", where="TIME", allowed="2026-11-24, 2026-11-24T13:00, now")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ml.cli.events import read_moment
 from ml.cli.options import Json
 from ml.cli.output import print_json, stdout
 
@@ -36,7 +37,8 @@ def replay(
     from ml.settings import settings
 
     settings().quieten_this_process()
-    moment = None if at is None else _moment(at)
+    allowed = "such as 2026-11-24T13:00:00.123456"
+    moment = None if at is None else read_moment(at, "no time", where="--at", allowed=allowed)
     found = ask_again(_installation(), request_id, now=datetime.now(UTC), at=moment, row_id=row)
     if as_json:
         print_json(found.model_dump(mode="json", exclude={"format"}))
@@ -62,16 +64,6 @@ def _installation() -> Installation:
         releases=current.releases,
         open_registry=lambda: MlflowRegistry(current.mlflow_url),
     )
-
-
-def _moment(text: str) -> datetime:
-    from ml.errors import InputError
-    from ml.records.base import as_utc
-
-    try:
-        return as_utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise InputError("no time", where="--at", got=text, allowed="such as 2026-11-24T13:00:00.123456") from error
 
 
 def _print(found: Replay) -> None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ml.cli.alerts import Actor, Group, RuleName
-from ml.cli.events import tell
+from ml.cli.alerts import Actor, Group, RuleName, group_of, open_store, read_rules
+from ml.cli.events import read_moment, tell
 from ml.cli.options import Json
 from ml.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
     from ml.records.alert import Silence
-    from ml.store.alerts import AlertStore
 
 
 def silence(
@@ -31,23 +30,23 @@ def silence(
 
     Example: perennial alerts silence availability --for 2h --reason "the machine is moved"
     """
-    from ml.alerts.rules import load_rules
     from ml.alerts.silences import begin_silence
     from ml.errors import InputError
     from ml.records.alert import Silence
-    from ml.settings import settings
     from ml.use_case.duration import parse_duration
 
-    load_rules(settings().alerts).rule(rule)
+    read_rules().rule(rule)
     now = datetime.now(UTC)
-    begins = now if begin is None else _moment(begin)
+    begins = now
+    if begin is not None:
+        begins = read_moment(begin, "no such moment", where="--begin", allowed="2026-01-05T22:00")
     try:
         ends = begins + parse_duration(length)
     except (ValueError, OverflowError) as error:
         raise InputError("no such length", where="--for", got=length, allowed="30m, 2h, 1d") from error
-    values, by = tuple(group) if group else None, actor or getpass.getuser()
-    found = Silence(rule=rule, group=values, begin=begins, end=ends, actor=by, reason=reason)
-    number = begin_silence(_store(), found, now=now)
+    by = actor or getpass.getuser()
+    found = Silence(rule=rule, group=group_of(group), begin=begins, end=ends, actor=by, reason=reason)
+    number = begin_silence(open_store(), found, now=now)
     tell("alert_silenced", f"{rule}: nobody is told until {ends:%Y-%m-%d %H:%M} UTC, by {by}: {reason}", use_case=None)
     if as_json:
         print_json(_tell(number, found))
@@ -63,7 +62,7 @@ def silences(as_json: Json = False) -> None:
     Example: perennial alerts silences
     """
     now = datetime.now(UTC)
-    found = _store().silences(now)
+    found = open_store().silences(now)
     if as_json:
         print_json({"silences": [_tell(n, one) | {"in_force": one.begin <= now} for n, one in found.items()]})
         return
@@ -86,7 +85,7 @@ def unsilence(
     from ml.alerts.silences import end_silence
 
     by = actor or getpass.getuser()
-    ended = end_silence(_store(), number, now=datetime.now(UTC), actor=by, reason=reason)
+    ended = end_silence(open_store(), number, now=datetime.now(UTC), actor=by, reason=reason)
     tell("alert_unsilenced", f"{ended.rule}: people are told again, by {by}: {reason}", use_case=None)
     if as_json:
         print_json(_tell(number, ended))
@@ -103,20 +102,3 @@ def _line(found: Silence, now: datetime) -> str:
     since = "" if found.begin <= now else f"from {found.begin:%Y-%m-%d %H:%M:%S} "
     until = f"{since}until {found.end:%Y-%m-%d %H:%M:%S} UTC"
     return f"{found.rule}{where}: nobody is told {until}, by {found.actor}: {found.reason}"
-
-
-def _moment(text: str) -> datetime:
-    from ml.errors import InputError
-    from ml.records.base import as_utc
-
-    try:
-        return as_utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise InputError("no such moment", where="--begin", got=text, allowed="2026-01-05T22:00") from error
-
-
-def _store() -> AlertStore:
-    from ml.settings import settings
-    from ml.store.alerts import AlertStore
-
-    return AlertStore(settings().control_url)
