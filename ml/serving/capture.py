@@ -153,7 +153,8 @@ class Outbox:
 
         The log is also carried over into the file, which no commit does by itself as long as this keeps up: it would
         make the requests that it meets wait for the disk. Under load something is always written meanwhile, so a log
-        that is long is closed to writers for the few pages that are left: else it would never begin anew.
+        that is long is closed to writers for the few pages that are left: else it would never begin anew. What SQLite
+        carried over before, it has not forced to disk (it does with the last page): it is here, or writers would wait.
         """
         try:
             handle = os.open(f"{self._path}-wal", os.O_RDONLY)
@@ -163,9 +164,11 @@ class Outbox:
             os.fdatasync(handle)
         finally:
             os.close(handle)
-        with suppress(sqlite3.Error), closing(self._connect_beside()) as beside:
+        # A file that was moved away is closed meanwhile: a ValueError.
+        with suppress(sqlite3.Error, ValueError), closing(self._connect_beside()) as beside:
             _, pages, _ = beside.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages > _RESTART_PAGES:
+                os.fdatasync(self._held)
                 beside.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _connect_beside(self) -> sqlite3.Connection:
@@ -185,6 +188,7 @@ class Outbox:
     def close(self) -> None:
         """Close the file; nothing is pending once every request has its reply."""
         self._db.close()
+        self._held.close()
 
     def _flush(self) -> None:
         fault: CaptureError | None = None
@@ -219,6 +223,8 @@ class Outbox:
         self._db.execute("COMMIT")
         self._db.execute("PRAGMA busy_timeout = 0")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        # For as long as the connection: to close any handle of a file gives up all locks that this process has on it.
+        self._held = self._path.open("rb", buffering=0)
         self._file = self._inode()
 
     def _inode(self) -> tuple[int, int] | None:
@@ -232,7 +238,7 @@ class Outbox:
         if self._file is None or self._inode() != self._file:
             # Written on, a file that was moved away would take its rows with it; the new one has a sequence of its own.
             self._file = None
-            self._db.close()
+            self.close()
             self._open()
         self._db.execute("BEGIN IMMEDIATE")
         try:

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -136,6 +140,53 @@ def test_the_log_begins_anew_although_something_is_always_written(outbox, path, 
         carrier.join()
 
     assert path.with_name(f"{path.name}-wal").stat().st_size < 20_000 * 4_096 / 2
+
+
+def test_nobody_waits_for_what_can_be_forced_to_disk_before(outbox, path, monkeypatch):
+    """The file itself is forced, log after file, before the log is closed to writers; by then rows still go in."""
+    monkeypatch.setattr(capture, "_RESTART_PAGES", 10)
+    forced, connect = list[str](), outbox._connect_beside
+    real = os.fdatasync
+
+    def force(handle):
+        name = Path(f"/proc/self/fd/{handle if isinstance(handle, int) else handle.fileno()}").readlink().name
+        forced.append(name)
+        append(outbox, bytes(100).hex())  # would be refused while somebody keeps writers out
+        real(handle)
+
+    def watch():
+        beside = connect()
+        beside.set_trace_callback(lambda statement: forced.append(statement.partition("(")[2].rstrip(")")))
+        return beside
+
+    append(outbox, *(str(number) * 4_000 for number in range(20)))
+    monkeypatch.setattr(capture.os, "fdatasync", force)
+    monkeypatch.setattr(outbox, "_connect_beside", watch)
+
+    outbox.sync()
+
+    assert forced == [f"{path.name}-wal", "PASSIVE", path.name, "RESTART"]
+
+
+COUNT = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as db:
+    print(db.execute("SELECT count(*) FROM captured").fetchone()[0])
+"""
+
+
+def test_who_comes_and_goes_leaves_the_log_to_its_owner(outbox, path, monkeypatch):
+    """SQLite's last one removes the log, and must see that it is not the last: rows written after that are there."""
+    monkeypatch.setattr(capture, "_RESTART_PAGES", 0)
+    counts = []
+    for _ in range(2):
+        append(outbox, *(str(number) for number in range(50)))
+        outbox.sync()
+        told = subprocess.run([sys.executable, "-c", COUNT, str(path)], capture_output=True, text=True, check=True)
+        counts.append(int(told.stdout))
+
+    assert counts == [50, 100]
+    assert path.with_name(f"{path.name}-wal").exists()
 
 
 def test_others_are_served_while_an_ingester_writes(outbox, path):
