@@ -167,16 +167,17 @@ def release(use_case: UseCase, settings: Settings, model: Path) -> None:
 
 
 def _ours(use_case: UseCase, model: Path, folder: Path) -> Iterator[tuple[Server, Path, Settings]]:
-    for name, replicas, many in (
-        ("Perennial", 1, 1),
-        (f"Perennial, {MANY} use cases", 1, MANY),
-        ("Perennial, 2 replicas", 2, 1),
+    for name, replicas, many, as_mlflow in (
+        ("Perennial", 1, 1, False),
+        ("Perennial, frames", 1, 1, True),
+        (f"Perennial, {MANY} use cases", 1, MANY, False),
+        ("Perennial, 2 replicas", 2, 1, False),
     ):
-        home = folder / f"ours-{replicas}-{many}"
+        home = folder / f"ours-{replicas}-{many}-{as_mlflow}"
         settings = Settings(home=home, var=home / "var", scoring_port=free_port())
         settings.use_cases.mkdir(parents=True)
         install(use_case, settings, model, copies=many)
-        yield ours(settings, name, replicas=replicas), Path(sys.executable), settings
+        yield ours(settings, name, replicas=replicas, as_mlflow=as_mlflow), Path(sys.executable), settings
 
 
 def install(use_case: UseCase, settings: Settings, model: Path, *, copies: int = 1) -> None:

@@ -21,6 +21,7 @@ import psutil
 from benchmarks.fleet import free_port
 from benchmarks.peers.environment import BENTOML, FASTAPI, FOLDER, LITSERVE, MLFLOW, MLSERVER, Peer
 from ml.settings import PROJECT, Settings
+from ml.use_case import load
 
 Row = list[float]
 
@@ -179,14 +180,16 @@ def _by_row(told: Any) -> list[list[float]]:
     return [row["probabilities"] for row in told["predictions"]]
 
 
-def ours(settings: Settings, name: str, *, replicas: int = 1) -> Server:
-    """Our service, every answer on disk, as the settings say."""
+def ours(settings: Settings, name: str, *, replicas: int = 1, as_mlflow: bool = False) -> Server:
+    """Our service, every answer on disk, as the settings say; asked in its own JSON, or as MLflow's client asks."""
 
     def start(_: Path, __: Path, ___: Path, port: int) -> Start:
         command = [sys.executable, "-m", "ml.serving", "--port", str(port), "--outbox-id"]
         own = settings.child_environment() | {"PERENNIAL_SCORING_REPLICAS": str(replicas)}
         return Start(tuple([*command, f"replica-{number}"] for number in range(replicas)), PROJECT, own)
 
+    if as_mlflow:
+        return Server(name, None, "/invocations/harbour_weather", start, _in_split_for_probabilities, _of_list)
     return Server(name, None, "/score/harbour_weather", start, _in_data, _by_row)
 
 
@@ -213,13 +216,34 @@ def _start_mlserver(python: Path, model: Path, folder: Path, port: int) -> Start
     return Start((command,), folder, {"PYTHONPATH": str(FOLDER)})
 
 
-def _start_mlflow(python: Path, model: Path, folder: Path, port: int) -> Start:
-    save = "import mlflow, onnx, sys; mlflow.onnx.save_model(onnx.load(sys.argv[1]), sys.argv[2])"
-    logged = model.with_name("mlflow-model")
-    if not logged.exists():
-        subprocess.run([str(python), "-c", save, str(model), str(logged)], check=True, cwd=folder, capture_output=True)
-    command = [str(python), "-m", "mlflow", "models", "serve", "-m", str(logged), "--env-manager", "local"]
-    return Start(([*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],), folder)
+_SAVE = """
+import sys
+import mlflow, onnx, pandas
+graph, names = onnx.load(sys.argv[1]), sys.argv[3:]
+signature = None
+if names:
+    signature = mlflow.models.infer_signature(pandas.DataFrame([[0.5] * len(names)], columns=names))
+    for output in [one for one in graph.graph.output if one.name != "probabilities"]:
+        graph.graph.output.remove(output)
+mlflow.onnx.save_model(graph, sys.argv[2], signature=signature)
+"""
+
+
+def _mlflow(name: str, *columns: str) -> Callable[[Path, Path, Path, int], Start]:
+    """MLflow's server; with columns the model has the signature of a frame, and answers probabilities alone.
+
+    Its ONNX flavour makes a column of each output of a frame, and cannot where a row has one label, two probabilities.
+    """
+
+    def start(python: Path, model: Path, folder: Path, port: int) -> Start:
+        saved = model.with_name(name)
+        if not saved.exists():
+            save = [str(python), "-c", _SAVE, str(model), str(saved), *columns]
+            subprocess.run(save, check=True, cwd=folder, capture_output=True)
+        command = [str(python), "-m", "mlflow", "models", "serve", "-m", str(saved), "--env-manager", "local"]
+        return Start(([*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],), folder)
+
+    return start
 
 
 def _v2(rows: Sequence[Row]) -> Any:
@@ -238,6 +262,28 @@ def _of_mlflow(told: Any) -> list[list[float]]:
     return rows
 
 
+#: As MLflow's own ``ScoringServerClient`` names and sends a frame of the weather's numbers.
+_COLUMNS = load(PROJECT / "use_cases" / "harbour_weather.yaml").numbers
+
+
+def _in_split(rows: Sequence[Row]) -> Any:
+    return {"dataframe_split": {"index": list(range(len(rows))), "columns": _COLUMNS, "data": list(rows)}}
+
+
+def _in_split_for_probabilities(rows: Sequence[Row]) -> Any:
+    return _in_split(rows) | {"params": {"predict_method": "predict_proba"}}
+
+
+def _of_flat(told: Any) -> list[list[float]]:
+    flat = [row["probabilities"] for row in told["predictions"]]
+    return [flat[i : i + 2] for i in range(0, len(flat), 2)]
+
+
+def _of_list(told: Any) -> list[list[float]]:
+    rows: list[list[float]] = told["predictions"]
+    return rows
+
+
 PEERS = (
     Server("FastAPI + onnxruntime", FASTAPI, "/score", _script("fastapi_scoring.py", "1"), _in_data, _by_row),
     Server("FastAPI, 2 workers", FASTAPI, "/score", _script("fastapi_scoring.py", "2"), _in_data, _by_row),
@@ -245,10 +291,18 @@ PEERS = (
     Server("MLServer", MLSERVER, "/v2/models/forest/infer", _start_mlserver, _v2, _of_v2),
     Server("BentoML", BENTOML, "/score", _start_bentoml, _in_data, _by_row),
     Server(
-        "mlflow models serve",
+        "mlflow models serve, frames",
         MLFLOW,
         "/invocations",
-        _start_mlflow,
+        _mlflow("mlflow-frames", *_COLUMNS),
+        _in_split,
+        _of_flat,
+    ),
+    Server(
+        "mlflow models serve, tensors",
+        MLFLOW,
+        "/invocations",
+        _mlflow("mlflow-tensors"),
         lambda rows: {"inputs": {"numbers": list(rows)}},
         _of_mlflow,
     ),

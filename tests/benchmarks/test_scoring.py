@@ -53,15 +53,15 @@ def scene(tmp_path_factory):
     return settings, model, rows
 
 
-@pytest.mark.parametrize("wrk", [True, False])
-def test_ours_answers_right_and_nothing_fails(scene, tmp_path, monkeypatch, wrk):
+@pytest.mark.parametrize(("wrk", "as_mlflow"), [(True, False), (False, True)])
+def test_ours_answers_right_and_nothing_fails(scene, tmp_path, monkeypatch, wrk, as_mlflow):
     """Single rows and large requests, by wrk where it is installed and by our own clients."""
     settings, model, rows = scene
     if not wrk:
         monkeypatch.setattr(load_module.shutil, "which", lambda _: None)
     plan = Plan(tmp_path, lambda _: None, rounds=1, seconds=1)
 
-    with running(ours(settings, "ours"), Path(sys.executable), model / MODEL, settings) as found:
+    with running(ours(settings, "ours", as_mlflow=as_mlflow), Path(sys.executable), model / MODEL, settings) as found:
         check(found, model, rows)
         (single,) = measure_rounds([found], "1 row", [[row] for row in rows[:20]], 4, plan)
         (large,) = measure_rounds([found], "300 rows", [rows[:300]], 2, plan)
