@@ -46,7 +46,7 @@ AIMED = {
 BATCH = 5
 
 #: A client's pause between two requests, seconds: the lake is to be read through in the end.
-_PAUSE = 0.01
+_PAUSE = 0.03
 
 
 @dataclass
@@ -185,7 +185,8 @@ class Arena:
         mark.clear()
         if place != BETWEEN:
             mark.arm(place, delay)
-        options = {"batch_rows": self.rng.randint(20, 400), "fault": self.fault}
+        # Small ones too, but not so many that rows come faster than they are taken, each commit being forced to disk.
+        options = {"batch_rows": round(20 * 250 ** self.rng.random()), "fault": self.fault}
         process = self._forks.Process(
             target=ingest, args=(path, self.fleet.settings.outbox, self.fleet.lake, self.url), kwargs=options
         )

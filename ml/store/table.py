@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -31,9 +31,15 @@ OPEN_PARTITIONS = 2
 #: Losing a race means that another writer got on; so many losses in a row mean that something else is wrong.
 _ATTEMPTS = 20
 
+#: Who lists a folder while others write to it may miss a file (POSIX leaves that open): the log seems to have a gap, or
+#: to lack the checkpoint that it names. It is read again after so many seconds.
+_AGAIN_SECONDS = (0.01, 0.1, 0.5)
+
 #: How long a deletion waits for a compaction to end.
 PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+
+Result = TypeVar("Result")
 
 
 class Extent(NamedTuple):
@@ -81,22 +87,24 @@ class LakeTable:
         DataError
             The stored table has a column with another type.
         """
-        last = rows["seq"][-1].as_py()
         for _ in range(_ATTEMPTS):
             with naming_faults(self.path):
-                table = self._open_or_create()
-                fresh = rows.filter(pc.greater(rows["seq"], table.transaction_version(app_id) or 0))
-                if fresh.num_rows == 0:
-                    os.sync()  # somebody else's commit, perhaps just before a crash: not known to be on disk
-                    return 0
-                self._check_types(table)
                 try:
-                    self._commit(table, fresh, Transaction(app_id, last))
+                    return patiently(lambda: self._append(rows, app_id))
                 except CommitFailedError:
                     continue
-                flush_commit(self.path, table.version())
-                return int(fresh.num_rows)
         raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+
+    def _append(self, rows: pa.Table, app_id: str) -> int:
+        table = self._open_or_create()
+        fresh = rows.filter(pc.greater(rows["seq"], table.transaction_version(app_id) or 0))
+        if fresh.num_rows == 0:
+            os.sync()  # somebody else's commit, perhaps just before a crash: not known to be on disk
+            return 0
+        self._check_types(table)
+        self._commit(table, fresh, Transaction(app_id, rows["seq"][-1].as_py()))
+        flush_commit(self.path, table.version())
+        return int(fresh.num_rows)
 
     def read(
         self, columns: list[str], where: ds.Expression | None = None, *, months: tuple[str, str] | None = None
@@ -144,7 +152,7 @@ class LakeTable:
         """The stored table at its newest version, None when nothing was written yet."""
         with naming_faults(self.path):
             try:
-                return DeltaTable(self.path)
+                return load(self.path)
             except TableNotFoundError:
                 return None
 
@@ -209,14 +217,17 @@ class LakeTable:
             with naming_faults(self.path), _alone(self.path, until=until) as alone:
                 if not alone:
                     raise ConflictError("table is being compacted", where=str(self.path), got="another process")
-                table = DeltaTable(self.path)
                 try:
-                    changed = change(table)
+                    return patiently(lambda: self._change_once(change))
                 except CommitFailedError:
                     continue
-                flush_commit(self.path, table.version())
-                return changed
         raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+
+    def _change_once(self, change: Callable[[DeltaTable], int]) -> int:
+        table = DeltaTable(self.path)
+        changed = change(table)
+        flush_commit(self.path, table.version())
+        return changed
 
     def sweep(self) -> int:
         """Take files off the disk that the newest version does not need; returns how many.
@@ -247,7 +258,7 @@ class LakeTable:
     def restore(self, version: int) -> None:
         """Go back to an earlier version, as a new one."""
         with naming_faults(self.path):
-            table = DeltaTable(self.path)
+            table = load(self.path)
             table.restore(version)
             flush_commit(self.path, table.version())
 
@@ -269,19 +280,19 @@ class LakeTable:
                     removed += self._merge(chosen)
             if removed:
                 # Only what no version of the last week needs, so that readers of an older version finish.
-                DeltaTable(self.path).vacuum(dry_run=False, full=True)
+                load(self.path).vacuum(dry_run=False, full=True)
                 # Else every reader replays up to a hundred commits that name files which are gone.
-                DeltaTable(self.path).create_checkpoint()
+                load(self.path).create_checkpoint()
         return removed
 
     def _merge(self, chosen: list[tuple[str, str, str | None]] | None) -> int:
         """Merge small files, on disk before anything relies on it: their rows are in no outbox any more."""
-        table = DeltaTable(self.path)
-        before = table.version()
+        before = load(self.path).version()
         # Two small ones always fit together; a file that is larger is not written again with every few small ones.
-        done = table.optimize.compact(partition_filters=chosen, target_size=2 * SMALL_FILE_BYTES)
+        size = 2 * SMALL_FILE_BYTES
+        done = patiently(lambda: DeltaTable(self.path).optimize.compact(partition_filters=chosen, target_size=size))
         removed = int(done["numFilesRemoved"])
-        for version in range(before + 1, table.version() + 1):
+        for version in range(before + 1, load(self.path).version() + 1):
             flush_commit(self.path, version)
         return removed
 
@@ -307,7 +318,7 @@ class LakeTable:
                 DeltaTable.create(
                     self.path, schema=self.schema, partition_by=[self.partition] if self.partition else None
                 )
-            table = DeltaTable(self.path)
+            table = load(self.path)
         return table
 
     def _check_types(self, table: DeltaTable) -> None:
@@ -331,10 +342,35 @@ class LakeTable:
         )
 
 
+def patiently(step: Callable[[], Result]) -> Result:
+    """Result of a step that reads a table's log, and may be done again; a log that seems to be broken is read again."""
+    for pause in _AGAIN_SECONDS:
+        try:
+            return step()
+        except (CommitFailedError, TableNotFoundError):
+            raise
+        except DeltaError:
+            time.sleep(pause)
+    return step()
+
+
+def load(path: Path) -> DeltaTable:
+    """The table at its newest version, while others write to it.
+
+    Raises
+    ------
+    DeltaError
+        Its log is broken.
+    TableNotFoundError
+        There is none.
+    """
+    return patiently(lambda: DeltaTable(path))
+
+
 def count_small_files(path: Path) -> int:
     """Small files of a table's newest version: whoever reads it opens each, and a compaction would merge them."""
     with naming_faults(path):
-        sizes = pa.table(DeltaTable(path).get_add_actions(flatten=True))["size_bytes"]
+        sizes = pa.table(load(path).get_add_actions(flatten=True))["size_bytes"]
         return int(pc.sum(pc.less(sizes, SMALL_FILE_BYTES)).as_py() or 0)
 
 

@@ -14,7 +14,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from ml.errors import ConflictError, DataError
 from ml.store.frames import training_frame, training_table
-from ml.store.table import flush_commit, naming_faults
+from ml.store.table import flush_commit, load, naming_faults
 
 #: A model must stay reproducible from the version it was trained on, so the log never forgets one.
 _FOR_EVER = {
@@ -69,7 +69,7 @@ class TrainingTable:
         if not DeltaTable.is_deltatable(str(self.path)):
             return 0
         with naming_faults(self.path):
-            return DeltaTable(self.path).version()
+            return load(self.path).version()
 
     def read(self, version: int) -> pd.DataFrame:
         """Frame of a version.
@@ -106,7 +106,7 @@ class TrainingTable:
             # Another process may make it in the same moment; if it was something else, opening says what.
             with suppress(DeltaError):
                 DeltaTable.create(self.path, schema=schema, configuration=_FOR_EVER)
-        return DeltaTable(self.path)
+        return load(self.path)
 
 
 def _overwrite(table: DeltaTable, rows: pa.Table, key: str, version: int) -> None:

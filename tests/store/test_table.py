@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ml.errors import DataError
 from ml.records.measure import Window
@@ -74,6 +75,51 @@ def test_an_append_that_was_overtaken_looks_again_and_adds_only_what_is_new(tabl
 
     assert table.append_once(rows(1, 2, 3), app_id="x") == 1
     assert positions(table) == [1, 2, 3]
+
+
+USES = {
+    "append": lambda table: table.append_once(rows(5), app_id="x"),
+    "read": lambda table: table.read(["seq"]),
+    "delete": lambda table: table.delete("seq = 1"),
+    "compact": lambda table: table.compact(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("missed", [f"{3:020}.json", f"{2:020}.checkpoint.parquet"])
+def test_a_log_that_was_listed_while_others_wrote_to_it_is_read_again(table, use, missed):
+    """A file that a listing misses, for 50 ms: a commit in the middle, or the checkpoint that the log names."""
+    for position in (1, 2):
+        table.append_once(rows(position), app_id="x")
+    DeltaTable(table.path).create_checkpoint()
+    for position in (3, 4):
+        table.append_once(rows(position), app_id="x")
+    file = table.path / "_delta_log" / missed
+    hidden = file.rename(table.path / missed)
+    back = threading.Timer(0.05, lambda: hidden.rename(file))
+    back.start()
+
+    USES[use](table)
+
+    back.join()
+    assert positions(table) == {"append": [1, 2, 3, 4, 5], "delete": [2, 3, 4]}.get(use, [1, 2, 3, 4])
+
+
+def test_what_was_committed_before_the_log_seemed_broken_is_not_written_again(table, monkeypatch):
+    """The library reads the log once more after its commit, and that reading may fail."""
+    table.append_once(rows(1), app_id="x")
+    original = table_module.write_deltalake
+
+    def broken(snapshot, *args, **kwargs):
+        monkeypatch.setattr(table_module, "write_deltalake", original)
+        original(snapshot, *args, **kwargs)
+        raise DeltaError("Expected contiguous commit files, but found gap")
+
+    monkeypatch.setattr(table_module, "write_deltalake", broken)
+
+    table.append_once(rows(1, 2), app_id="x")
+
+    assert positions(table) == [1, 2]
 
 
 def test_the_position_survives_checkpoints_and_the_deletion_of_old_log_files(table):
