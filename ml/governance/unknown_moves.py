@@ -14,7 +14,7 @@ from ml.records.governance import AliasMove
 from ml.registry.alias import ALIAS, newest_move
 from ml.store.control import ControlStore
 
-#: A move of ours is in the ledger first; so long it may take until it is in the registry.
+#: A move of ours is in the ledger first; so long it may take until it is seen in the registry.
 IN_TRANSIT = timedelta(seconds=10)
 
 
@@ -41,30 +41,13 @@ class UnknownMove:
         return f"alias__v{self.version}__after_{self.after}"
 
 
-def find_unknown_move(use_case: str, version: int, control: ControlStore, *, now: datetime) -> UnknownMove | None:
-    """The move that led to this version, when it is none of the ledger's.
-
-    Parameters
-    ----------
-    version
-        Where the alias points, read before this call: a move of ours is in the ledger before it is made.
-    """
-    newest = newest_move(control, use_case)
-    if newest is None:
-        return UnknownMove(use_case, version, after=0)
-    move = AliasMove.model_validate_json(newest.payload)
-    if move.version == version:
-        return None
-    in_transit = move.previous == version and now - newest.time < IN_TRANSIT
-    return UnknownMove(use_case, version, after=newest.number, in_transit=in_transit)
-
-
 class UnknownMoves:
     """Looks again and again; as long as neither the aliases nor the ledger have moved, for one short question."""
 
     def __init__(self, control: ControlStore) -> None:
         self._control = control
         self._agreed: tuple[int, dict[str, int]] | None = None
+        self._arrived: dict[str, int] = {}  # newest move that was seen where it had sent the alias, by use case
 
     def find(self, champions: Mapping[str, int], *, now: datetime) -> tuple[UnknownMove, ...]:
         """Moves that the ledger does not know.
@@ -72,7 +55,8 @@ class UnknownMoves:
         Parameters
         ----------
         champions
-            Where the aliases point, by use case.
+            Where the aliases point, by use case; read between ``now`` and this call, since a move of ours is in the
+            ledger before it is made.
 
         Raises
         ------
@@ -83,7 +67,19 @@ class UnknownMoves:
         seen = (newest[0].number if newest else 0, dict(champions))
         if seen == self._agreed:
             return ()
-        looked = [find_unknown_move(name, version, self._control, now=now) for name, version in champions.items()]
+        looked = [self._look(name, version, now) for name, version in champions.items()]
         found = [move for move in looked if move is not None]
         self._agreed = None if found else seen
         return tuple(move for move in found if not move.in_transit)
+
+    def _look(self, use_case: str, version: int, now: datetime) -> UnknownMove | None:
+        newest = newest_move(self._control, use_case)
+        if newest is None:
+            return UnknownMove(use_case, version, after=0)
+        move = AliasMove.model_validate_json(newest.payload)
+        if move.version == version:
+            if newest.time <= now:  # else it may have been there before ours takes it away, and back
+                self._arrived[use_case] = newest.number
+            return None
+        young = now - newest.time < IN_TRANSIT and self._arrived.get(use_case) != newest.number
+        return UnknownMove(use_case, version, after=newest.number, in_transit=young and move.previous == version)

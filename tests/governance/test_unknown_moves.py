@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ml.governance.unknown_moves import IN_TRANSIT, UnknownMove, UnknownMoves, find_unknown_move
+from ml.governance.unknown_moves import IN_TRANSIT, UnknownMove, UnknownMoves
 from ml.records.governance import AliasMove
 from ml.registry.alias import ALIAS
 from tests.governance.conftest import NAME, NOW
@@ -54,12 +54,36 @@ def test_a_move_that_is_on_its_way_to_the_registry_is_no_unknown_one(registry, c
     assert after == (UnknownMove(NAME, 2, after=11),)
 
 
+def test_a_move_back_is_seen_at_once_when_ours_had_arrived(registry, control, make):
+    """A second after it was seen at its new place, however young the ledger's newest move is."""
+    make(registry), make(registry)
+    moves = UnknownMoves(control)
+    record_move(control, 1, previous=2)
+
+    seconds = {0: 2, 1: 1, 2: 2, 3: 2}
+    found = [moves.find({NAME: at}, now=NOW + timedelta(seconds=after)) for after, at in seconds.items()]
+
+    assert found == [(), (), (UnknownMove(NAME, 2, after=11),), (UnknownMove(NAME, 2, after=11),)]
+
+
+def test_an_alias_that_was_read_before_the_move_has_not_arrived(registry, control, make):
+    """It was where ours sends it already, before a move of ours that took it away, and is on its way there."""
+    make(registry), make(registry)
+    moves = UnknownMoves(control)
+    record_move(control, 1, previous=2)
+
+    before = moves.find({NAME: 1}, now=NOW - timedelta(seconds=1))
+    between = moves.find({NAME: 2}, now=NOW + timedelta(seconds=1))
+
+    assert (before, between) == ((), ())
+
+
 def test_a_move_elsewhere_than_back_is_seen_at_once(registry, control, make):
     """However young the ledger's newest move is."""
     make(registry), make(registry), make(registry)
     record_move(control, 3, previous=2)
 
-    assert find_unknown_move(NAME, 1, control, now=NOW) == UnknownMove(NAME, 1, after=16)
+    assert UnknownMoves(control).find({NAME: 1}, now=NOW) == (UnknownMove(NAME, 1, after=16),)
 
 
 def test_the_first_alias_of_all_is_unknown_when_a_person_sets_it(registry, control, make):
