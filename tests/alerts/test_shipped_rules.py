@@ -76,6 +76,11 @@ def many_bad_values(event, _):
     return [event(minute, name="value_not_found", code=201, count=1000) for minute in range(5, 15)], []
 
 
+def many_wrong_keys(event, _):
+    """Thirty requests a minute, from minute 5 to minute 15."""
+    return [event(minute, name="not_allowed", code=103, count=30) for minute in range(5, 15)], []
+
+
 SCENES: dict[str, Scene] = {
     "availability": gauge("probe_up", 0, 1),
     "replica_hung": gauge("replica_silent_seconds", 30, 0.4, source="replica-0"),
@@ -96,6 +101,7 @@ SCENES: dict[str, Scene] = {
     "model_drift_estimated": when(name="estimate_worse"),
     "no_model": when(code=102),
     "bad_values": many_bad_values,
+    "wrong_keys": many_wrong_keys,
     "inference_errors": when(code=401),
     "degraded_answers": when(name="answered_by_last_good", code=401, use_case="ferry"),
     "capture_failed": when(name="capture_failed", code=501),
