@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.table import TableOptimizer
 
 from ml.errors import DataError
 from ml.records.measure import Window
@@ -250,6 +251,27 @@ def test_what_was_merged_is_on_disk_before_anything_relies_on_it(table, monkeypa
 
     assert table.compact() == SMALL_FILES
     assert flushed == [before + 1]
+
+
+def test_a_merge_that_was_committed_before_the_log_seemed_broken_doubles_no_row(table, monkeypatch):
+    """It is looked again: nothing is left to merge, and what was merged is forced to disk all the same."""
+    for position in range(1, SMALL_FILES + 1):
+        table.append_once(rows(position), app_id="x")
+    before, flushed, original = DeltaTable(table.path).version(), [], TableOptimizer.compact
+
+    def broken(self, **options):
+        monkeypatch.setattr(TableOptimizer, "compact", original)
+        original(self, **options)
+        raise DeltaError("Expected contiguous commit files, but found gap")
+
+    monkeypatch.setattr(TableOptimizer, "compact", broken)
+    monkeypatch.setattr(table_module, "flush_commit", lambda _, version: flushed.append(version))
+
+    table.compact()
+
+    assert positions(table) == list(range(1, SMALL_FILES + 1))
+    assert flushed == [before + 1]
+    assert table.extent().files == 1
 
 
 def test_an_absent_table_has_no_rows(table):
