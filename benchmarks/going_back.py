@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from rich.table import Table
 
 from benchmarks.own_stack import OwnStack
-from ml.governance.unknown_moves import IN_TRANSIT
 from ml.records.governance import CHAMPION
 from ml.registry.alias import newest_move
 from ml.stack.airflow_api import AirflowApi
+from ml.stack.alias_watch import LOOK_SECONDS
 from ml.stack.local import open_airflow, start_stack, stop_stack
 from ml.store.control import ControlStore
 
@@ -135,8 +135,8 @@ def _measure(stack: Stack, way: str, act: Callable[[int, str], str], say: Callab
     seconds, ended, tasks, load = [], [], (), psutil.getloadavg()[0]
     for number in range(ROUNDS):
         version = 2 if stack.served() == 1 else 1
-        if way == "alias":  # until then it may be where a move of ours is about to take the alias away from
-            time.sleep(IN_TRANSIT.total_seconds())
+        if way == "alias":  # else it may be where a move of ours is about to take the alias away from
+            time.sleep(2 * LOOK_SECONDS)
         say(f"{way}: {number + 1} of {ROUNDS}, to version {version}")
         began, at = time.monotonic(), time.time()
         run_id = act(version, f"{at}")
