@@ -87,13 +87,7 @@ class LakeTable:
         DataError
             The stored table has a column with another type.
         """
-        for _ in range(_ATTEMPTS):
-            with naming_faults(self.path):
-                try:
-                    return patiently(lambda: self._append(rows, app_id))
-                except CommitFailedError:
-                    continue
-        raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+        return until_committed(self.path, lambda: self._append(rows, app_id))
 
     def _append(self, rows: pa.Table, app_id: str) -> int:
         table = self._open_or_create()
@@ -213,21 +207,16 @@ class LakeTable:
     def _change(self, change: Callable[[DeltaTable], int]) -> int:
         """Rewrite rows while nobody compacts; what was overtaken by another commit is done again on top of it."""
         until = time.monotonic() + PATIENCE_SECONDS
-        for _ in range(_ATTEMPTS):
-            with naming_faults(self.path), _alone(self.path, until=until) as alone:
-                if not alone:
-                    raise ConflictError("table is being compacted", where=str(self.path), got="another process")
-                try:
-                    return patiently(lambda: self._change_once(change))
-                except CommitFailedError:
-                    continue
-        raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+        return until_committed(self.path, lambda: self._change_once(change, until))
 
-    def _change_once(self, change: Callable[[DeltaTable], int]) -> int:
-        table = DeltaTable(self.path)
-        changed = change(table)
-        flush_commit(self.path, table.version())
-        return changed
+    def _change_once(self, change: Callable[[DeltaTable], int], until: float) -> int:
+        with _alone(self.path, until=until) as alone:
+            if not alone:
+                raise ConflictError("table is being compacted", where=str(self.path), got="another process")
+            table = DeltaTable(self.path)
+            changed = change(table)
+            flush_commit(self.path, table.version())
+            return changed
 
     def sweep(self) -> int:
         """Take files off the disk that the newest version does not need; returns how many.
@@ -352,6 +341,25 @@ def patiently(step: Callable[[], Result]) -> Result:
         except DeltaError:
             time.sleep(pause)
     return step()
+
+
+def until_committed(path: Path, step: Callable[[], Result]) -> Result:
+    """Result of a step that reads a table and commits; what another writer has overtaken is done again on top of that.
+
+    Raises
+    ------
+    ConflictError
+        Every attempt was overtaken.
+    DataError
+        As of :func:`naming_faults`.
+    """
+    for _ in range(_ATTEMPTS):
+        with naming_faults(path):
+            try:
+                return patiently(step)
+            except CommitFailedError:
+                continue
+    raise ConflictError("every commit was overtaken", where=str(path), got=f"{_ATTEMPTS} attempts")
 
 
 def load(path: Path) -> DeltaTable:

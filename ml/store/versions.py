@@ -10,19 +10,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from ml.errors import ConflictError, DataError
+from ml.errors import DataError
 from ml.store.frames import training_frame, training_table
-from ml.store.table import flush_commit, load, naming_faults
+from ml.store.table import flush_commit, load, naming_faults, until_committed
 
 #: A model must stay reproducible from the version it was trained on, so the log never forgets one.
 _FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
-
-_ATTEMPTS = 20
 
 
 class TrainingTable:
@@ -48,21 +46,18 @@ class TrainingTable:
             Every attempt was overtaken by another writer.
         """
         rows = training_table(frame)
-        for _ in range(_ATTEMPTS):
-            with naming_faults(self.path):
-                table = self._open_or_create(rows.schema)
-                known = table.transaction_version(key)
-                if known is not None:
-                    os.sync()  # an earlier run's commit, perhaps just before a crash: not known to be on disk
-                    return known
-                version = table.version() + 1
-                try:
-                    _overwrite(table, rows, key, version)
-                except CommitFailedError:
-                    continue
-                flush_commit(self.path, version)
-                return version
-        raise ConflictError("every commit was overtaken", where=str(self.path), got=f"{_ATTEMPTS} attempts")
+        return until_committed(self.path, lambda: self._write(rows, key))
+
+    def _write(self, rows: pa.Table, key: str) -> int:
+        table = self._open_or_create(rows.schema)
+        known = table.transaction_version(key)
+        if known is not None:
+            os.sync()  # an earlier run's commit, perhaps just before a crash: not known to be on disk
+            return known
+        version = table.version() + 1
+        _overwrite(table, rows, key, version)
+        flush_commit(self.path, version)
+        return version
 
     def count(self) -> int:
         """Versions that were written."""
